@@ -1,0 +1,251 @@
+package aigateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+)
+
+// Config is the content of config.json5: the fleet and how it is run. The file
+// may use all of JSON5. In every string {env.NAME} stands for an environment
+// variable and {file./path} for a file's text without its last line end;
+// relative paths start at the file's own folder.
+type Config struct {
+	// Instances are the private model servers. At least one instance must stand
+	// here or in fallback_instances.
+	Instances []*InstanceConfig `json:"instances"`
+
+	// FallbackInstances are asked when no private instance of a model can be.
+	FallbackInstances []*InstanceConfig `json:"fallback_instances"`
+
+	// DataDir is the folder that the gateway writes to. The default is ./data.
+	DataDir string `json:"data_dir"`
+
+	// LoadBalancingStrategy is round_robin (the default), by weight, or
+	// least_connections, by requests in flight divided by weight. Caddy's other
+	// selection policies are set by lb_policy in the Caddyfile, which goes before.
+	LoadBalancingStrategy string `json:"load_balancing_strategy"`
+
+	// ErrorThreshold is the number of consecutive failures that take an instance
+	// out. The default is 10.
+	ErrorThreshold int `json:"error_threshold"`
+
+	// ErrorWindow is the time in which failures count together, in seconds or as a
+	// duration such as "5m". The default is 300.
+	ErrorWindow Seconds `json:"error_window"`
+
+	// AlertCooldown is the silence after an alert about an instance, in seconds or
+	// as a duration. The default is 300.
+	AlertCooldown Seconds `json:"alert_cooldown"`
+
+	// EngineRoutes are the paths outside of the OpenAI API that are passed on. The
+	// default are the scoring routes of vLLM and SGLang: /tokenize, /detokenize,
+	// /score, /v1/score, /rerank, /v1/rerank, /v2/rerank, /classify, /pooling. A
+	// list given here takes their place.
+	EngineRoutes []string `json:"engine_routes"`
+}
+
+// InstanceConfig is one endpoint of instances or fallback_instances.
+type InstanceConfig struct {
+	// URL is what stands in place of the gateway's own /v1, as an OpenAI client's
+	// base URL: http://10.0.0.1:8000/v1. Required.
+	URL string `json:"url"`
+
+	// APIKey is sent as Authorization: Bearer. Without one the client's own
+	// Authorization goes through.
+	APIKey string `json:"api_key"`
+
+	// ModelName is the model that clients ask for, or "*" for all that no other
+	// instance names. Required.
+	ModelName string `json:"model_name"`
+
+	// Weight is the share of the requests relative to the other instances of the
+	// model, 0 to 1000. 0 gives it none. The default is 1.
+	Weight *int `json:"weight"`
+
+	// Name is shown in logs, metrics and /health. The default is host, port and
+	// path of the URL.
+	Name string `json:"name"`
+
+	// UpstreamModel is what the instance calls the model, if not as the clients do.
+	UpstreamModel string `json:"upstream_model"`
+
+	// MaxConcurrency is the most requests in flight at once. The default is 0, no
+	// limit.
+	MaxConcurrency int `json:"max_concurrency"`
+
+	// Headers are set on every request to the instance.
+	Headers map[string]string `json:"headers"`
+
+	// Engine is the server program: vllm, sglang, llama.cpp, ollama, tgi or generic.
+	// It is shown in /health.
+	Engine string `json:"engine"`
+
+	// Paths replaces whole paths: {"/v1/chat/completions": "/custom/chat"} sends the
+	// gateway's path on the left to the server's path on the right.
+	Paths map[string]string `json:"paths"`
+}
+
+const (
+	strategyRoundRobin       = "round_robin"
+	strategyLeastConnections = "least_connections"
+	maxWeight                = 1000
+	maxSecretFile            = 64 << 10
+)
+
+var (
+	strategies = []string{strategyRoundRobin, strategyLeastConnections}
+	engines    = []string{"vllm", "sglang", "llama.cpp", "ollama", "tgi", "generic"}
+)
+
+// Seconds is a time that the file gives as a number of seconds or as a text such
+// as "1m30s".
+type Seconds time.Duration
+
+// UnmarshalValue reads v, a value of the file.
+func (s *Seconds) UnmarshalValue(v any) error {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case int64:
+		return s.set(float64(v) * float64(time.Second))
+	case float64:
+		return s.set(v * float64(time.Second))
+	case string:
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return errors.New(`got a text that is no duration, want seconds or a text such as "1m30s"`)
+		}
+		return s.set(float64(d))
+	default:
+		return errors.New(`got a boolean, want seconds or a text such as "1m30s"`)
+	}
+}
+
+// set takes d nanoseconds.
+func (s *Seconds) set(d float64) error {
+	const longest = 10 * 365 * 24 * time.Hour
+	if d < 0 || d > float64(longest) {
+		return errors.New("got a time outside of 0 to 10 years")
+	}
+	*s = Seconds(d)
+	return nil
+}
+
+// parseConfig reads the text of a config.json5 whose relative paths start at dir.
+// Errors are *json5.Error or json5.Errors.
+func parseConfig(src []byte, dir string) (*Config, error) {
+	doc, err := json5.Parse(src)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{
+		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
+		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
+	}
+	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
+	var all json5.Errors
+	if err := doc.Decode(c, json5.Options{String: expand}); err != nil {
+		var ok bool
+		if all, ok = errors.AsType[json5.Errors](err); !ok {
+			return nil, err
+		}
+	}
+	if len(all) == 0 { // what could not be decoded would be reported twice
+		all = c.check(doc)
+	}
+	if len(all) > 0 {
+		slices.SortStableFunc(all, func(a, b *json5.Error) int {
+			return (a.Line-b.Line)*(1<<20) + a.Column - b.Column
+		})
+		return nil, all
+	}
+	if !filepath.IsAbs(c.DataDir) {
+		c.DataDir = filepath.Join(dir, c.DataDir)
+	}
+	return c, nil
+}
+
+// expandPlaceholders replaces {env.NAME} and {file.PATH} in s. Other braces stay
+// as they are. An error names what is missing and never shows a value.
+func expandPlaceholders(s, dir string) (string, error) {
+	var out strings.Builder
+	for {
+		start := strings.IndexByte(s, '{')
+		if start < 0 {
+			break
+		}
+		end := strings.IndexByte(s[start:], '}')
+		if end < 0 {
+			break
+		}
+		name := s[start+1 : start+end]
+		value, known, err := placeholder(name, dir)
+		if err != nil {
+			return "", err
+		}
+		out.WriteString(s[:start])
+		if known {
+			out.WriteString(value)
+			s = s[start+end+1:]
+		} else {
+			out.WriteByte('{')
+			s = s[start+1:]
+		}
+	}
+	out.WriteString(s)
+	return out.String(), nil
+}
+
+func placeholder(name, dir string) (value string, known bool, err error) {
+	if variable, ok := strings.CutPrefix(name, "env."); ok {
+		if value, ok = os.LookupEnv(variable); !ok {
+			return "", true, fmt.Errorf("environment variable %s is not set", variable)
+		}
+		return value, true, nil
+	}
+	path, ok := strings.CutPrefix(name, "file.")
+	if !ok {
+		return "", false, nil
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	text, err := readRegular(path, maxSecretFile)
+	if err != nil {
+		return "", true, fmt.Errorf("placeholder {%s}: %w", name, err)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), true, nil
+}
+
+// readRegular returns the content of a regular file of at most limit bytes. It
+// does not open anything else: a FIFO would block for ever.
+func readRegular(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return text, nil
+}

@@ -1,0 +1,209 @@
+package aigateway
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+)
+
+// checker collects what is wrong with a file beyond its types.
+type checker struct {
+	doc      *json5.Document
+	problems json5.Errors
+}
+
+// report adds a problem at the value that path leads to.
+func (c *checker) report(path []any, format string, args ...any) {
+	c.problems = append(c.problems, c.doc.Problem(c.doc.At(path...), format, args...))
+}
+
+// check returns all that is wrong with c, read from doc, and fills in defaults
+// that depend on the entry.
+func (c *Config) check(doc *json5.Document) json5.Errors {
+	ch := &checker{doc: doc}
+	if len(c.Instances)+len(c.FallbackInstances) == 0 {
+		ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
+	}
+	if c.DataDir == "" {
+		ch.report([]any{"data_dir"}, "got an empty text, want a folder")
+	}
+	ch.oneOf([]any{"load_balancing_strategy"}, c.LoadBalancingStrategy, strategies,
+		"; Caddy's selection policies are set by lb_policy in the Caddyfile")
+	if c.ErrorThreshold < 1 {
+		ch.report([]any{"error_threshold"}, "got %d, want 1 or more", c.ErrorThreshold)
+	}
+	if c.ErrorWindow < Seconds(1e9) {
+		ch.report([]any{"error_window"}, "got less than a second, want 1 or more")
+	}
+	for n, path := range c.EngineRoutes {
+		if !canonical(path) || path == "/" {
+			ch.report([]any{"engine_routes", n}, "got a text that is no path such as /tokenize, without query, escapes or empty parts")
+		}
+	}
+	ch.instances("instances", c.Instances)
+	ch.instances("fallback_instances", c.FallbackInstances)
+	ch.duplicates(c)
+	return ch.problems
+}
+
+func (c *checker) oneOf(path []any, got string, allowed []string, hint string) {
+	if !slices.Contains(allowed, got) {
+		c.report(path, "got %s, want %s%s", quote(got), strings.Join(allowed, ", "), hint)
+	}
+}
+
+func (c *checker) instances(list string, entries []*InstanceConfig) {
+	for n, entry := range entries {
+		at := func(steps ...any) []any { return append([]any{list, n}, steps...) }
+		if entry == nil {
+			c.report(at(), "got null, want an object with url and model_name")
+			entries[n] = new(InstanceConfig)
+			continue
+		}
+		c.url(at("url"), entry.URL)
+		c.model(at, entry)
+		c.numbers(at, entry)
+		if !httpguts.ValidHeaderFieldValue(entry.APIKey) {
+			c.report(at("api_key"), "holds a character that no header can carry")
+		}
+		if entry.Name != "" && (len(entry.Name) > 64 || !canonicalName(entry.Name)) {
+			c.report(at("name"), "want at most 64 letters, digits and characters of -._~:@,=+/")
+		}
+		if entry.Engine != "" {
+			c.oneOf(at("engine"), entry.Engine, engines, "")
+		}
+		c.headers(at, entry.Headers)
+		for _, from := range slices.Sorted(maps.Keys(entry.Paths)) {
+			if !canonical(from) || !strings.HasPrefix(entry.Paths[from], "/") {
+				c.report(at("paths", from), "want a path of the gateway on the left and one of the server on the right, both beginning with /")
+			}
+		}
+	}
+}
+
+func (c *checker) model(at func(...any) []any, entry *InstanceConfig) {
+	switch {
+	case entry.ModelName == "":
+		c.report(at("model_name"), `missing model_name, want the model's name or "*"`)
+	case len(entry.ModelName) > 256 || strings.ContainsFunc(entry.ModelName, unicode.IsControl):
+		c.report(at("model_name"), "want at most 256 bytes without control characters")
+	}
+	if entry.UpstreamModel == anyModel {
+		c.report(at("upstream_model"), `got "*", want the name that the server knows`)
+	}
+}
+
+func (c *checker) numbers(at func(...any) []any, entry *InstanceConfig) {
+	if entry.Weight == nil {
+		one := 1
+		entry.Weight = &one
+	}
+	if *entry.Weight < 0 || *entry.Weight > maxWeight {
+		c.report(at("weight"), "got %d, want 0 to %d", *entry.Weight, maxWeight)
+	}
+	if entry.MaxConcurrency < 0 {
+		c.report(at("max_concurrency"), "got %d, want 0 or more", entry.MaxConcurrency)
+	}
+}
+
+// url checks an instance's base URL. It shows no part that may hold a secret.
+func (c *checker) url(path []any, raw string) {
+	if raw == "" {
+		c.report(path, "missing url, want one such as http://10.0.0.1:8000/v1")
+		return
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		c.report(path, "got a text that is no URL, want one such as http://10.0.0.1:8000/v1")
+	case u.Scheme != "http" && u.Scheme != "https":
+		c.report(path, "got scheme %s, want http or https", quote(u.Scheme))
+	case u.Hostname() == "":
+		c.report(path, "missing host, want one such as http://10.0.0.1:8000/v1")
+	case u.User != nil:
+		c.report(path, "holds a user name, want the key in api_key or headers")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		c.report(path, "has a query or a fragment, want neither; paths can add a query to a path")
+	case !validPort(u):
+		c.report(path, "got port %s, want 1 to 65535", quote(u.Port()))
+	case u.Path != "" && !canonical(strings.TrimRight("/"+strings.TrimLeft(u.Path, "/"), "/")) && strings.Trim(u.Path, "/") != "":
+		c.report(path, "path is not plain: want no escapes, no empty and no dot segments")
+	}
+}
+
+func validPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
+}
+
+// reservedHeaders belong to the connection or the body, which headers must not
+// change.
+var reservedHeaders = []string{
+	"Connection", "Content-Encoding", "Content-Length", "Expect", "Host", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+func (c *checker) headers(at func(...any) []any, headers map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			c.report(at("headers", name), "%s is no header's name", quote(name))
+		case slices.ContainsFunc(reservedHeaders, func(reserved string) bool { return strings.EqualFold(reserved, name) }):
+			c.report(at("headers", name), "%s belongs to the connection and cannot be set", quote(name))
+		case !httpguts.ValidHeaderFieldValue(headers[name]):
+			c.report(at("headers", name), "holds a character that no header can carry")
+		}
+	}
+}
+
+// duplicates reports instances that are the same, and names given twice, at the
+// later one.
+func (c *checker) duplicates(cfg *Config) {
+	type place struct {
+		list string
+		n    int
+	}
+	same, names := make(map[[3]string]place), make(map[string]place)
+	add := func(list string, entries []*InstanceConfig) {
+		for n, entry := range entries {
+			if entry.URL == "" {
+				continue
+			}
+			key := [3]string{normalURL(entry.URL), entry.ModelName, entry.APIKey}
+			if first, ok := same[key]; ok {
+				line, _ := c.doc.Position(c.doc.At(first.list, first.n))
+				c.report([]any{list, n}, "the same url, model_name and api_key as %s[%d] on line %d; give one of them the sum of both weights",
+					first.list, first.n, line)
+			} else {
+				same[key] = place{list, n}
+			}
+			if first, ok := names[entry.Name]; ok && entry.Name != "" {
+				line, _ := c.doc.Position(c.doc.At(first.list, first.n, "name"))
+				c.report([]any{list, n, "name"}, "the same name as %s[%d] on line %d", first.list, first.n, line)
+			} else {
+				names[entry.Name] = place{list, n}
+			}
+		}
+	}
+	add("instances", cfg.Instances)
+	add("fallback_instances", cfg.FallbackInstances)
+}
+
+// canonicalName reports whether s needs no quotes anywhere.
+func canonicalName(s string) bool {
+	for i := range len(s) {
+		if !pathByte[s[i]] {
+			return false
+		}
+	}
+	return true
+}

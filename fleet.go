@@ -1,0 +1,206 @@
+package aigateway
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// anyModel is the model_name of instances that take every model which no other
+// instance names.
+const anyModel = "*"
+
+// tier orders the instances of a pool: the fallback tier is asked when no
+// primary can be.
+type tier uint8
+
+const (
+	primary tier = iota
+	fallback
+)
+
+func (t tier) String() string { return [...]string{"primary", "fallback"}[t] }
+
+// instance is one configured endpoint. It is immutable but for its state, which
+// outlives swaps of the file.
+type instance struct {
+	id     string // stable over swaps: 12 hex digits
+	name   string // for people, headers and logs
+	tier   tier
+	model  string
+	engine string
+	weight int
+
+	scheme string // http or https
+	host   string // as in the URL, for the Host header and TLS
+	base   string // path that /v1 stands for, without a final slash: "/v1", "/maas/v1" or ""
+	root   string // path that the server's root stands for: base without its last "/v1"
+	paths  map[string]string
+
+	authorization string      // "Bearer KEY", or "" to send the client's own
+	key           string      // the bare key, for dialects that send it elsewhere
+	headers       http.Header // set on every request, canonical names
+	upstreamModel string      // "" to send the client's name for it
+	modelJSON     []byte      // upstreamModel as a JSON text
+
+	maxConcurrency int // 0: no limit
+	state          *instanceState
+
+	// upstream goes to the proxy as the choice of an own policy; hashed is the
+	// same for Caddy's policies, some of which tell upstreams apart by a hash of
+	// their dial address, which two instances of one server share. Unknown
+	// placeholders in it are replaced by nothing when it is dialled.
+	upstream, hashed *reverseproxy.Upstream
+}
+
+// newInstance builds the runtime form of a checked configuration entry.
+func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *instance {
+	u, err := url.Parse(c.URL)
+	if err != nil { // checked by Config.check
+		panic(err)
+	}
+	i := &instance{
+		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight,
+		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), base: strings.TrimRight(u.Path, "/"), paths: c.Paths,
+		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, state: state,
+	}
+	i.root = strings.TrimSuffix(i.base, "/v1")
+	if i.name == "" {
+		i.name = i.host + i.base
+	}
+	if c.APIKey != "" {
+		i.authorization = "Bearer " + c.APIKey
+	}
+	if c.UpstreamModel != "" {
+		i.modelJSON, _ = json.Marshal(c.UpstreamModel) // a string always encodes
+	}
+	if len(c.Headers) > 0 {
+		i.headers = make(http.Header, len(c.Headers))
+		for name, value := range c.Headers {
+			i.headers.Set(name, value)
+		}
+	}
+	address := dialAddress(u)
+	i.upstream = &reverseproxy.Upstream{Host: &state.host, Dial: address, MaxRequests: c.MaxConcurrency}
+	i.hashed = &reverseproxy.Upstream{Host: &state.host, Dial: address + "{ai_gateway." + id + "}", MaxRequests: c.MaxConcurrency}
+	return i
+}
+
+// dialAddress returns host:port, with the scheme's port where u has none.
+func dialAddress(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// target returns the path on the instance's server for a route.
+func (i *instance) target(rt *route) string {
+	if path, ok := i.paths[rt.path]; ok {
+		return path
+	}
+	if rt.rest != "" {
+		return i.base + rt.rest
+	}
+	return i.root + rt.path
+}
+
+// instanceIDs returns the ID of every entry, in order. It hashes the normal form
+// of the URL and the model, so that weight, key and headers can change without
+// the instance losing its history; entries that share both are told apart by
+// their keys.
+func instanceIDs(entries []*InstanceConfig) []string {
+	hash := func(parts ...string) string {
+		sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+		return hex.EncodeToString(sum[:6])
+	}
+	seen := make(map[string]int, len(entries))
+	for _, c := range entries {
+		seen[hash(normalURL(c.URL), c.ModelName)]++
+	}
+	ids := make([]string, len(entries))
+	for n, c := range entries {
+		if ids[n] = hash(normalURL(c.URL), c.ModelName); seen[ids[n]] > 1 {
+			ids[n] = hash(normalURL(c.URL), c.ModelName, c.APIKey)
+		}
+	}
+	return ids
+}
+
+// normalURL writes equal endpoints equally: case of scheme and host, default
+// port and final slashes make no difference.
+func normalURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return strings.ToLower(u.Scheme+"://"+dialAddress(u)) + strings.TrimRight(u.Path, "/")
+}
+
+// pool is all instances of one model, in tiers.
+type pool struct {
+	model string
+	tiers [2]*rotation
+}
+
+// fleet is the set of pools that one config.json5 describes. It is immutable.
+type fleet struct {
+	instances []*instance
+	pools     map[string]*pool // by model; anyModel's is not among them
+	any       *pool            // of anyModel, or nil
+	models    []string         // sorted names of pools
+}
+
+// newFleet sorts instances into pools. A model's fallback tier are the fallback
+// instances that name it or, if none does, those of anyModel; the same rule
+// gives the primary tier of a model that only fallback instances name.
+func newFleet(instances []*instance) *fleet {
+	f := &fleet{instances: instances, pools: make(map[string]*pool)}
+	byModel := make(map[string]*[2][]*instance)
+	for _, i := range instances {
+		if byModel[i.model] == nil {
+			byModel[i.model] = new([2][]*instance)
+		}
+		tiers := byModel[i.model]
+		tiers[i.tier] = append(tiers[i.tier], i)
+	}
+	rest := byModel[anyModel]
+	for model, tiers := range byModel {
+		p := &pool{model: model}
+		for t := range tiers {
+			members := tiers[t]
+			if len(members) == 0 && rest != nil {
+				members = rest[t]
+			}
+			p.tiers[t] = newRotation(members)
+		}
+		if model == anyModel {
+			f.any = p
+			continue
+		}
+		f.pools[model] = p
+		f.models = append(f.models, model)
+	}
+	slices.Sort(f.models)
+	return f
+}
+
+// pool returns the pool for a request's model, or nil. A request without one
+// goes to the only pool there is, or to that of anyModel.
+func (f *fleet) pool(model string) *pool {
+	if p := f.pools[model]; p != nil {
+		return p
+	}
+	if model == "" && f.any == nil && len(f.pools) == 1 {
+		return f.pools[f.models[0]]
+	}
+	return f.any
+}

@@ -1,0 +1,290 @@
+// Package aigateway is a Caddy plugin: one OpenAI-compatible address in front of
+// a fleet of model servers.
+//
+// The module http.handlers.ai_gateway reads the fleet from a config.json5 that it
+// watches, routes each request by its model to a pool of instances, balances
+// over them, and passes requests and answers through byte for byte. [Handler]
+// documents the module, [Config] the file.
+package aigateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(Upstreams{})
+}
+
+// Handler is the gateway. It answers /, /health, /livez, /readyz and GET
+// /v1/models itself and passes the rest of the OpenAI API, Anthropic's
+// /v1/messages and the engines' scoring routes to an instance of the model that
+// the request names. It is always the last handler of its route.
+//
+// A client meets these statuses of the gateway's own, with a body in the shape of
+// its API's errors: 400 for a body whose model cannot be read without doubt, 404
+// for a path that is not forwarded or a model that no instance serves, 413 for a
+// body over max_body, 415 for a compressed one, 502 when no instance answered, 503
+// when none is free, 504 when they were too slow. Every other answer is an
+// instance's, unchanged.
+type Handler struct {
+	// Config is the path of the fleet's file. Relative paths start at the working
+	// directory in JSON, and at the Caddyfile's folder in a Caddyfile. The file is
+	// watched: a saved change takes effect at once and disturbs no request. The
+	// default is config.json5.
+	Config string `json:"config,omitempty"`
+
+	// MaxBody is the largest request body in bytes. Bodies are read whole before
+	// they are sent on. The default is 32 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// ProxyEnvironment lets HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the
+	// environment apply to the way to the instances. By default they do not, for
+	// most instances stand in the gateway's own network.
+	ProxyEnvironment bool `json:"proxy_environment,omitempty"`
+
+	// Proxy is the reverse proxy that carries the traffic, with every option of
+	// http.handlers.reverse_proxy but those that the gateway sets itself:
+	// upstreams, dynamic_upstreams, active health checks, request_buffers and the
+	// retry settings of load_balancing. A load_balancing.selection_policy given
+	// here takes the place of the file's load_balancing_strategy. Its transport
+	// keeps idle connections for 4 s unless told otherwise, less than the 5 s after
+	// which uvicorn closes them.
+	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
+
+	store      *store
+	policy     reverseproxy.Selector // of the Caddyfile, or nil
+	policyName string
+	logger     *zap.Logger
+}
+
+// CaddyModule returns the module's ID and constructor.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.ai_gateway", New: func() caddy.Module { return new(Handler) }}
+}
+
+const (
+	defaultConfig  = "config.json5"
+	defaultMaxBody = 32 << 20
+)
+
+// Provision loads the fleet's file, which must be valid the first time, and sets
+// up the proxy.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	if h.Config == "" {
+		h.Config = defaultConfig
+	}
+	if h.MaxBody == 0 {
+		h.MaxBody = defaultMaxBody
+	}
+	if h.Proxy == nil {
+		h.Proxy = new(reverseproxy.Handler)
+	}
+	if err := h.provisionProxy(ctx); err != nil {
+		return err
+	}
+	var err error
+	h.store, err = acquireStore(h.Config, h.logger)
+	return err
+}
+
+// provisionProxy wraps the proxy's transport and selection policy once it has
+// loaded them; it reads both only when a request comes.
+func (h *Handler) provisionProxy(ctx caddy.Context) error {
+	p := h.Proxy
+	if err := refuseProxyOptions(p); err != nil {
+		return err
+	}
+	var err error
+	if p.TransportRaw, err = h.transportDefaults(p.TransportRaw); err != nil {
+		return err
+	}
+	if p.LoadBalancing == nil {
+		p.LoadBalancing = new(reverseproxy.LoadBalancing)
+	}
+	ownPolicy := p.LoadBalancing.SelectionPolicyRaw == nil
+	// The proxy asks retryMatch only if retries are on; how many there are is
+	// decided there.
+	p.LoadBalancing.Retries = math.MaxInt32
+	p.LoadBalancing.RetryMatch = caddyhttp.MatcherSets{{retryMatch{}}}
+	if err := p.Provision(ctx); err != nil {
+		return fmt.Errorf("setting up the proxy: %w", err)
+	}
+	if !ownPolicy {
+		h.policy = p.LoadBalancing.SelectionPolicy
+		var named struct {
+			Policy string `json:"policy"`
+		}
+		_ = json.Unmarshal(p.LoadBalancing.SelectionPolicyRaw, &named) // it has just been loaded by this name
+		h.policyName = named.Policy
+	}
+	p.LoadBalancing.SelectionPolicy = chosen{}
+	p.Transport = transport{p.Transport}
+	return nil
+}
+
+// refuseProxyOptions names the option of a JSON configuration that would break
+// the gateway; the Caddyfile refuses the same by name.
+func refuseProxyOptions(p *reverseproxy.Handler) error {
+	lb := p.LoadBalancing
+	switch {
+	case len(p.Upstreams) > 0:
+		return errors.New("proxy.upstreams: instances come from the file named by config")
+	case p.DynamicUpstreamsRaw != nil:
+		return errors.New("proxy.dynamic_upstreams: instances come from the file named by config")
+	case p.HealthChecks != nil && p.HealthChecks.Active != nil:
+		return errors.New("proxy.health_checks.active: never runs here, for it needs fixed upstreams")
+	case p.HealthChecks != nil && p.HealthChecks.Passive != nil:
+		return errors.New("proxy.health_checks.passive: error_threshold and error_window of the file named by config do this")
+	case p.RequestBuffers != 0:
+		return errors.New("proxy.request_buffers: requests are always read whole; max_body bounds them")
+	case p.CBRaw != nil:
+		return errors.New("proxy.circuit_breaker: error_threshold and error_window of the file named by config do this")
+	case p.Rewrite != nil:
+		return errors.New("proxy.rewrite: paths and methods are the API's; an instance's url and paths place it")
+	case lb != nil && (lb.Retries != 0 || lb.TryDuration != 0 || lb.TryInterval != 0 || len(lb.RetryMatchRaw) > 0):
+		return errors.New("proxy.load_balancing: retries are the gateway's own")
+	}
+	return nil
+}
+
+// transportDefaults completes the configuration of the stock transport where it
+// says nothing. Another transport module is left alone.
+func (h *Handler) transportDefaults(raw json.RawMessage) (json.RawMessage, error) {
+	if raw == nil {
+		raw = json.RawMessage(`{"protocol":"http"}`)
+	}
+	var options map[string]any
+	if err := json.Unmarshal(raw, &options); err != nil {
+		return nil, fmt.Errorf("reading the proxy's transport: %w", err)
+	}
+	if options["protocol"] != "http" {
+		return raw, nil
+	}
+	setDefault := func(m map[string]any, name string, value any) {
+		if _, given := m[name]; !given {
+			m[name] = value
+		}
+	}
+	setDefault(options, "compression", false)
+	if options["forward_proxy_url"] == nil && !h.ProxyEnvironment {
+		setDefault(options, "network_proxy", map[string]any{"from": "none"})
+	}
+	setDefault(options, "keep_alive", map[string]any{})
+	if keepAlive, ok := options["keep_alive"].(map[string]any); ok {
+		setDefault(keepAlive, "idle_timeout", 4e9)
+		setDefault(keepAlive, "max_idle_conns_per_host", 1024)
+	}
+	return json.Marshal(options)
+}
+
+// Validate refuses settings that cannot work.
+func (h *Handler) Validate() error {
+	if h.MaxBody < 0 {
+		return fmt.Errorf("max_body: got %d, want a number of bytes above 0", h.MaxBody)
+	}
+	return nil
+}
+
+// Cleanup gives back what Provision has taken, whole or in part.
+func (h *Handler) Cleanup() error {
+	var errs []error
+	if h.store != nil {
+		errs = append(errs, releaseStore(h.store))
+	}
+	if h.Proxy != nil && h.policyProvisioned() {
+		errs = append(errs, h.Proxy.Cleanup())
+	}
+	return errors.Join(errs...)
+}
+
+// policyProvisioned reports whether the proxy came to the end of its own
+// Provision, without which it has nothing to clean up.
+func (h *Handler) policyProvisioned() bool {
+	_, ok := h.Proxy.Transport.(transport)
+	return ok
+}
+
+// ServeHTTP takes a request from its path to its answer.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	snap := h.store.snapshot()
+	rt := newRoute(r, snap.engineRoutes)
+	if rt.service != serveProxy {
+		h.serveOwn(w, &rt, snap)
+		return nil
+	}
+	asked, body, apiErr := readAsk(r, h.MaxBody)
+	if apiErr != nil {
+		apiErr.write(w, rt.dialect)
+		return nil
+	}
+	defer body.release()
+
+	x := &exchange{request: r, writer: w, snap: snap, route: &rt, ask: asked, body: body, policy: newPolicy(h.policy, snap.strategy)}
+	defer x.release()
+	if x.pool = snap.fleet.pool(asked.model); x.pool == nil {
+		noPool(asked.model, snap).write(w, rt.dialect)
+		return nil
+	}
+	if !x.choose() {
+		w.Header().Set("Retry-After", "1")
+		unavailable(http.StatusServiceUnavailable, "no_instance", "every instance of the model is busy or switched off").write(w, rt.dialect)
+		return nil
+	}
+	return h.forward(w, x, next)
+}
+
+// noPool words that a request's model is missing or unknown.
+func noPool(model string, snap *snapshot) *apiError {
+	if model == "" {
+		e := badRequest("missing_model", "model", "model is missing, and the gateway serves more than one")
+		e.Message += "; available: " + strings.Join(snap.available(), ", ")
+		return e
+	}
+	return unknownModel(model, snap.available())
+}
+
+// forward runs the proxy, which makes attempts until one brings an answer or
+// [exchange.choose] finds nobody left.
+func (h *Handler) forward(w http.ResponseWriter, x *exchange, next caddyhttp.Handler) error {
+	out := x.request.WithContext(context.WithValue(x.request.Context(), exchangeKey{}, x))
+	if !isUpgrade(out) {
+		out.Body, out.ContentLength = nil, 0 // each attempt reads its own
+	}
+	err := h.Proxy.ServeHTTP(w, out, next)
+	if err == nil {
+		return nil
+	}
+	status := http.StatusBadGateway
+	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failed.StatusCode >= 500 {
+		status = failed.StatusCode
+	}
+	h.logger.Warn("no instance answered",
+		zap.String("model", x.pool.model), zap.Int("attempts", len(x.tried)), zap.Int("status", status), zap.Error(err))
+	code, message := "upstream_error", "no instance of the model could be reached"
+	if status == http.StatusGatewayTimeout {
+		code, message = "upstream_timeout", "the model's instances did not answer in time"
+	}
+	unavailable(status, code, message).write(w, x.route.dialect)
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,100 @@
+package aigateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// serveOwn answers the paths that no instance is asked for.
+func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
+	switch rt.service {
+	case serveModels:
+		h.serveModels(w, rt, snap)
+	case serveHealth:
+		writeJSON(w, http.StatusOK, h.health(snap))
+	case serveLive, serveReady:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintln(w, "ok")
+	case serveIndex:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, "caddy-ai-gateway\n\nbase URL for clients: this address with /v1\nmodels: %s\nhealth: /health\n",
+			strings.Join(snap.fleet.models, ", "))
+	default:
+		(&apiError{
+			Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_url",
+			Message: "path " + quote(rt.path) + " is not forwarded; the gateway serves the OpenAI API below /v1/ and the engine_routes of its configuration",
+		}).write(w, rt.dialect)
+	}
+}
+
+// modelInfo is one entry of /v1/models, as OpenAI shapes it.
+type modelInfo struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+// serveModels lists the models of the file. It asks no instance, so it cannot
+// fail because one is down.
+func (h *Handler) serveModels(w http.ResponseWriter, rt *route, snap *snapshot) {
+	list := make([]modelInfo, 0, len(snap.fleet.models))
+	for _, model := range snap.fleet.models {
+		info := modelInfo{ID: model, Object: "model", Created: snap.loaded.Unix(), OwnedBy: "caddy-ai-gateway"}
+		if model == rt.model {
+			writeJSON(w, http.StatusOK, info)
+			return
+		}
+		list = append(list, info)
+	}
+	if rt.model != "" {
+		unknownModel(rt.model, snap.available()).write(w, rt.dialect)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": list})
+}
+
+// healthReport is the answer of /health. Its first four members, and the first
+// five of an instance, are those of the Python program that this one replaces.
+type healthReport struct {
+	Status    string                    `json:"status"` // "healthy"
+	Instances map[string]instanceReport `json:"instances"`
+	Strategy  string                    `json:"load_balancing_strategy"`
+	Uptime    float64                   `json:"uptime"` // seconds since the process began
+}
+
+type instanceReport struct {
+	URL               string  `json:"url"`
+	Model             string  `json:"model"`
+	ActiveConnections int64   `json:"active_connections"` // requests in flight
+	RecentErrors      int     `json:"recent_errors"`      // failures in the error window
+	ErrorRate         float64 `json:"error_rate"`         // failures ÷ results in the error window, 0 to 1
+	Name              string  `json:"name"`
+	Tier              string  `json:"tier"`
+	Weight            int     `json:"weight"`
+	UpstreamModel     string  `json:"upstream_model,omitempty"`
+	Engine            string  `json:"engine,omitempty"`
+	MaxConcurrency    int     `json:"max_concurrency,omitempty"`
+}
+
+func (h *Handler) health(snap *snapshot) healthReport {
+	report := healthReport{
+		Status: "healthy", Instances: make(map[string]instanceReport, len(snap.fleet.instances)),
+		Strategy: snap.strategy, Uptime: time.Since(began).Seconds(),
+	}
+	if h.policyName != "" {
+		report.Strategy = h.policyName
+	}
+	now := time.Now()
+	for _, i := range snap.fleet.instances {
+		results, failures := i.state.health.recent(now, snap.errorWindow)
+		report.Instances[i.id] = instanceReport{
+			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
+			RecentErrors: failures, ErrorRate: float64(failures) / float64(max(results, 1)), Name: i.name, Tier: i.tier.String(),
+			Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine, MaxConcurrency: i.maxConcurrency,
+		}
+	}
+	return report
+}
