@@ -87,15 +87,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if h.Config != "" {
 				return d.Errf("config file is given twice, want one")
 			}
-			var file string
-			if !d.AllArgs(&file) {
-				return d.Errf("config: got %d arguments, want one file", d.CountRemainingArgs())
+			file, err := onlyArg(d, "one file")
+			if err != nil {
+				return err
 			}
 			h.Config = beside(folder, file)
 		case "max_body":
-			var text string
-			if !d.AllArgs(&text) {
-				return d.Errf("max_body: got %d arguments, want one size such as 32MiB", d.CountRemainingArgs())
+			if h.MaxBody != 0 {
+				return d.Errf("max_body is given twice, want one")
+			}
+			text, err := onlyArg(d, "one size such as 32MiB")
+			if err != nil {
+				return err
 			}
 			size, err := humanize.ParseBytes(text)
 			if err != nil || size == 0 || size > 1<<40 {
@@ -122,6 +125,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	last := proxyTokens[len(proxyTokens)-1]
 	proxyTokens = append(proxyTokens, caddyfile.Token{File: last.File, Line: last.Line + 1, Text: "}"})
 	return h.Proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(proxyTokens))
+}
+
+// onlyArg returns the single argument of the option that d stands at.
+func onlyArg(d *caddyfile.Dispenser, want string) (string, error) {
+	option, args := d.Val(), d.RemainingArgs()
+	if len(args) != 1 {
+		return "", d.Errf("%s: got %d arguments, want %s", option, len(args), want)
+	}
+	return args[0], nil
 }
 
 // beside returns file as seen from folder.

@@ -81,8 +81,9 @@ func (c *checker) instances(list string, entries []*InstanceConfig) {
 		}
 		c.headers(at, entry.Headers)
 		for _, from := range slices.Sorted(maps.Keys(entry.Paths)) {
-			if !canonical(from) || !strings.HasPrefix(entry.Paths[from], "/") {
-				c.report(at("paths", from), "want a path of the gateway on the left and one of the server on the right, both beginning with /")
+			to, query, _ := strings.Cut(entry.Paths[from], "?")
+			if !canonical(from) || !canonical(to) || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
+				c.report(at("paths", from), "want a path of the gateway on the left and one of the server on the right, such as /v1/embeddings and /embed?version=1")
 			}
 		}
 	}

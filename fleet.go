@@ -102,15 +102,17 @@ func dialAddress(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// target returns the path on the instance's server for a route.
-func (i *instance) target(rt *route) string {
-	if path, ok := i.paths[rt.path]; ok {
-		return path
+// target returns the path on the instance's server for a route, and a query of
+// the instance's own.
+func (i *instance) target(rt *route) (path, query string) {
+	if own, ok := i.paths[rt.path]; ok {
+		path, query, _ = strings.Cut(own, "?")
+		return path, query
 	}
 	if rt.rest != "" {
-		return i.base + rt.rest
+		return i.base + rt.rest, ""
 	}
-	return i.root + rt.path
+	return i.root + rt.path, ""
 }
 
 // instanceIDs returns the ID of every entry, in order. It hashes the normal form

@@ -63,22 +63,24 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	out := r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, maps.Clone(vars)))
 
-	target := *r.URL
-	out.URL = &target
-	target.Scheme, target.Host = i.scheme, i.host
-	target.Path, target.RawPath = i.target(x.route), ""
+	path, ownQuery := i.target(x.route)
+	query := r.URL.RawQuery
+	if i.upstreamModel != "" && x.ask.form == askQuery {
+		query = withModel(query, i.upstreamModel)
+	}
+	if ownQuery != "" && query != "" {
+		ownQuery += "&"
+	}
+	out.URL = &url.URL{Scheme: i.scheme, Host: i.host, Path: path, RawQuery: ownQuery + query}
 	out.Host = i.host
 	out.Header = x.header(r.Header)
 
 	place, text := x.edit()
-	if i.upstreamModel != "" && x.ask.form == askQuery {
-		target.RawQuery = withModel(target.RawQuery, i.upstreamModel)
-	}
 	if len(x.body.bytes) == 0 {
 		return out // r has the body of an upgrade, or none
 	}
 	reader, length := x.body.reader(place, text)
-	out.Body, out.ContentLength = reader, length
+	out.Body, out.ContentLength, out.TransferEncoding = reader, length, nil
 	out.GetBody = func() (io.ReadCloser, error) {
 		again, _ := x.body.reader(place, text)
 		return again, nil

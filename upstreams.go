@@ -85,8 +85,9 @@ func (u *Upstreams) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if d.Val() != "model" {
 			return d.Errf("got option %q, want model", d.Val())
 		}
-		if !d.AllArgs(&u.Model) {
-			return d.Errf("model: got %d arguments, want one name", d.CountRemainingArgs())
+		var err error
+		if u.Model, err = onlyArg(d, "one name"); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,0 +1,197 @@
+package aigateway
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"go.uber.org/zap"
+)
+
+// client keeps as many connections as a test has requests at once, and shows
+// answers as they come.
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}
+
+// gateway is a running Caddy with one ai_gateway site, in this process. There
+// can be only one at a time, so tests that use it do not run in parallel.
+type gateway struct {
+	url   string // http://127.0.0.1:PORT
+	file  string // the fleet's file
+	store *store
+}
+
+// startGateway runs a gateway over a fleet's file of the given content. Options
+// are lines of the ai_gateway block.
+func startGateway(t testing.TB, fleet string, options ...string) *gateway {
+	t.Helper()
+	dir := t.TempDir()
+	g := &gateway{file: filepath.Join(dir, "config.json5")}
+	writeFile(t, g.file, fleet)
+	address := freeAddress(t)
+	g.url = "http://" + address
+	loadCaddyfile(t, filepath.Join(dir, "Caddyfile"), fmt.Sprintf("http://%s {\n\tai_gateway {\n\t\t%s\n\t}\n}\n", address, strings.Join(options, "\n\t\t")))
+	var err error
+	if g.store, err = acquireStore(g.file, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := releaseStore(g.store); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// loadCaddyfile runs Caddy with sites, a Caddyfile's text that stands at path,
+// until the test ends.
+func loadCaddyfile(t testing.TB, path, sites string) {
+	t.Helper()
+	text := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tstorage file_system %s\n\tlog {\n\t\tlevel PANIC\n\t}\n}\n%s",
+		filepath.Join(filepath.Dir(path), "storage"), sites)
+	cfg, err := adapt(path, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(cfg, true); err != nil {
+		t.Fatalf("loading %s: %v", text, err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func adapt(path, text string) ([]byte, error) {
+	cfg, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": path})
+	return cfg, err
+}
+
+// save writes a new fleet's file and waits until it is in force.
+func (g *gateway) save(t testing.TB, fleet string) {
+	t.Helper()
+	before := g.store.snapshot()
+	writeFile(t, g.file, fleet)
+	eventually(t, "the saved file to be in force", func() bool { return g.store.snapshot() != before })
+}
+
+// eventually waits until condition holds, at most ten seconds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited ten seconds for %s", what)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// post sends body to path and returns status and body of the answer.
+func (g *gateway) post(t testing.TB, path, body string) (int, string) {
+	t.Helper()
+	res, err := client.Post(g.url+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, readAll(t, res.Body)
+}
+
+func readAll(t testing.TB, r io.ReadCloser) string {
+	t.Helper()
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func writeFile(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freeAddress returns an address of this machine that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// fleetOf returns a fleet's file with one instance of model m for each URL.
+func fleetOf(urls ...string) string {
+	entries := make([]string, len(urls))
+	for i, u := range urls {
+		entries[i] = fmt.Sprintf(`{"url": %q, "model_name": "m"}`, u)
+	}
+	return `{"instances": [` + strings.Join(entries, ", ") + `]}`
+}
+
+// seenRequest is what an instance was sent.
+type seenRequest struct {
+	method, uri, host, body string
+	length                  int64
+	header                  http.Header
+}
+
+// witness is an instance that notes what it is sent and answers with answer.
+type witness struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen []seenRequest
+}
+
+func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
+	t.Helper()
+	w := new(witness)
+	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("instance cannot read its request: %v", err)
+		}
+		w.mu.Lock()
+		w.seen = append(w.seen, seenRequest{r.Method, r.RequestURI, r.Host, string(body), r.ContentLength, r.Header.Clone()})
+		w.mu.Unlock()
+		if answer != nil {
+			answer(rw, r)
+		}
+	}))
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *witness) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.seen)
+}
+
+// last returns the newest request.
+func (w *witness) last(t testing.TB) seenRequest {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) == 0 {
+		t.Fatal("instance was asked nothing")
+	}
+	return w.seen[len(w.seen)-1]
+}
