@@ -20,6 +20,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	// A build of the gateway can run Caddyfile.example, which needs it.
+	_ "github.com/simpleaigateway/caddy-ai-gateway/echomodel"
 )
 
 func init() {
