@@ -78,7 +78,8 @@ func (b *body) readChunked(r io.Reader, limit int64) error {
 			putBodyBuffer(b.buffer)
 			b.buffer, buf = larger, *larger
 		}
-		m, err := r.Read(buf[n:])
+		// One byte more than allowed tells that there is more.
+		m, err := r.Read(buf[n:min(int64(len(buf)), limit+1)])
 		if n += m; int64(n) > limit {
 			return errBodyTooLarge
 		}

@@ -4,19 +4,33 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/dustin/go-humanize"
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("ai_gateway", parseCaddyfile)
+	httpcaddyfile.RegisterDirective("ai_gateway", parseCaddyfile)
 	httpcaddyfile.RegisterDirectiveOrder("ai_gateway", httpcaddyfile.Before, "reverse_proxy")
 }
 
-func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+// parseCaddyfile is what httpcaddyfile.RegisterHandlerDirective makes of a parser,
+// but for one thing: an absolute path to the config file is not taken for a path
+// matcher.
+func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // directive name
+	var matcher caddy.ModuleMap
+	file := h.NextArg() && strings.HasPrefix(h.Val(), "/") && strings.HasPrefix(filepath.Ext(h.Val()), ".json")
+	h.Reset()
+	if !file {
+		var err error
+		h.Next()
+		if matcher, err = h.ExtractMatcherSet(); err != nil {
+			return nil, err
+		}
+	}
 	gateway := new(Handler)
 	if err := gateway.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
@@ -24,7 +38,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err := gateway.Proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
 	}
-	return gateway, nil
+	return h.NewRoute(matcher, gateway), nil
 }
 
 // refusedOptions are the options of reverse_proxy that would break the gateway,
@@ -67,7 +81,8 @@ var refusedOptions = []struct{ name, reason string }{
 //	    @name { ... }, replace_status, handle_response
 //	}
 //
-// Relative files start at the Caddyfile's folder.
+// Relative files start at the Caddyfile's folder. An argument that begins with a
+// slash is the config file if its extension is .json or .json5, else a matcher.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	directive := d.Token()

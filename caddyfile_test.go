@@ -39,7 +39,9 @@ func TestCaddyfile(t *testing.T) {
 	}
 	f("ai_gateway", `{"config":"/etc/caddy/config.json5","handler":"ai_gateway","proxy":{}}`)
 	f("ai_gateway * fleet.json5", `{"config":"/etc/caddy/fleet.json5","handler":"ai_gateway","proxy":{}}`)
-	f("ai_gateway /srv/fleet.json5", `{"config":"/etc/caddy/config.json5","handler":"ai_gateway","proxy":{}}`) // a path matcher
+	f("ai_gateway /srv/fleet.json5", `{"config":"/srv/fleet.json5","handler":"ai_gateway","proxy":{}}`)
+	f("ai_gateway /v1/* /srv/fleet.json5", `{"config":"/srv/fleet.json5","handler":"ai_gateway","proxy":{}}`)
+	f("ai_gateway /v1/*", `{"config":"/etc/caddy/config.json5","handler":"ai_gateway","proxy":{}}`)
 	f("ai_gateway {\nconfig /srv/fleet.json5\n}", `{"config":"/srv/fleet.json5","handler":"ai_gateway","proxy":{}}`)
 	f("ai_gateway {\nmax_body 1MiB\nproxy_environment\n}", `{"config":"/etc/caddy/config.json5","handler":"ai_gateway","max_body":1048576,"proxy":{},"proxy_environment":true}`)
 	f("ai_gateway {\nlb_policy header X-Session {\nfallback first\n}\n}",

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -163,7 +164,7 @@ func parseConfig(src []byte, dir string) (*Config, error) {
 	}
 	if len(all) > 0 {
 		slices.SortStableFunc(all, func(a, b *json5.Error) int {
-			return (a.Line-b.Line)*(1<<20) + a.Column - b.Column
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 		})
 		return nil, all
 	}
@@ -220,7 +221,7 @@ func placeholder(name, dir string) (value string, known bool, err error) {
 	}
 	text, err := readRegular(path, maxSecretFile)
 	if err != nil {
-		return "", true, fmt.Errorf("placeholder {%s}: %w", name, err)
+		return "", true, fmt.Errorf("file placeholder: %w", err)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), true, nil
 }

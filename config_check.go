@@ -13,6 +13,10 @@ import (
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
+// maxProblems bounds what check reports: nobody reads on, and each holds its
+// source line.
+const maxProblems = 1000
+
 // checker collects what is wrong with a file beyond its types.
 type checker struct {
 	doc      *json5.Document
@@ -21,6 +25,9 @@ type checker struct {
 
 // report adds a problem at the value that path leads to.
 func (c *checker) report(path []any, format string, args ...any) {
+	if len(c.problems) >= maxProblems {
+		return
+	}
 	c.problems = append(c.problems, c.doc.Problem(c.doc.At(path...), format, args...))
 }
 
@@ -55,7 +62,7 @@ func (c *Config) check(doc *json5.Document) json5.Errors {
 
 func (c *checker) oneOf(path []any, got string, allowed []string, hint string) {
 	if !slices.Contains(allowed, got) {
-		c.report(path, "got %s, want %s%s", quote(got), strings.Join(allowed, ", "), hint)
+		c.report(path, "want one of %s%s", strings.Join(allowed, ", "), hint)
 	}
 }
 
@@ -93,12 +100,19 @@ func (c *checker) model(at func(...any) []any, entry *InstanceConfig) {
 	switch {
 	case entry.ModelName == "":
 		c.report(at("model_name"), `missing model_name, want the model's name or "*"`)
-	case len(entry.ModelName) > 256 || strings.ContainsFunc(entry.ModelName, unicode.IsControl):
+	case !validModelName(entry.ModelName):
 		c.report(at("model_name"), "want at most 256 bytes without control characters")
 	}
-	if entry.UpstreamModel == anyModel {
+	switch {
+	case entry.UpstreamModel == anyModel:
 		c.report(at("upstream_model"), `got "*", want the name that the server knows`)
+	case !validModelName(entry.UpstreamModel):
+		c.report(at("upstream_model"), "want at most 256 bytes without control characters")
 	}
+}
+
+func validModelName(name string) bool {
+	return len(name) <= 256 && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 func (c *checker) numbers(at func(...any) []any, entry *InstanceConfig) {
@@ -125,7 +139,7 @@ func (c *checker) url(path []any, raw string) {
 	case err != nil:
 		c.report(path, "got a text that is no URL, want one such as http://10.0.0.1:8000/v1")
 	case u.Scheme != "http" && u.Scheme != "https":
-		c.report(path, "got scheme %s, want http or https", quote(u.Scheme))
+		c.report(path, "want a URL that begins with http:// or https://")
 	case u.Hostname() == "":
 		c.report(path, "missing host, want one such as http://10.0.0.1:8000/v1")
 	case u.User != nil:
@@ -133,8 +147,8 @@ func (c *checker) url(path []any, raw string) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		c.report(path, "has a query or a fragment, want neither; paths can add a query to a path")
 	case !validPort(u):
-		c.report(path, "got port %s, want 1 to 65535", quote(u.Port()))
-	case u.Path != "" && !canonical(strings.TrimRight("/"+strings.TrimLeft(u.Path, "/"), "/")) && strings.Trim(u.Path, "/") != "":
+		c.report(path, "want a port from 1 to 65535")
+	case u.RawPath != "" || strings.Trim(u.Path, "/") != "" && !canonical(strings.TrimRight(u.Path, "/")):
 		c.report(path, "path is not plain: want no escapes, no empty and no dot segments")
 	}
 }
@@ -154,8 +168,13 @@ var reservedHeaders = []string{
 }
 
 func (c *checker) headers(at func(...any) []any, headers map[string]string) {
+	first := make(map[string]string, len(headers))
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		other, given := first[strings.ToLower(name)]
+		first[strings.ToLower(name)] = name
 		switch {
+		case given:
+			c.report(at("headers", name), "the same header as %s", quote(other))
 		case !httpguts.ValidHeaderFieldName(name):
 			c.report(at("headers", name), "%s is no header's name", quote(name))
 		case slices.ContainsFunc(reservedHeaders, func(reserved string) bool { return strings.EqualFold(reserved, name) }):

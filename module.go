@@ -225,11 +225,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	snap := h.store.snapshot()
 	rt := newRoute(r, snap.engineRoutes)
 	if rt.service != serveProxy {
+		leaveBody(w, r)
 		h.serveOwn(w, &rt, snap)
 		return nil
 	}
 	asked, body, apiErr := readAsk(r, h.MaxBody)
 	if apiErr != nil {
+		if apiErr.Status == http.StatusRequestEntityTooLarge || apiErr.Status == http.StatusUnsupportedMediaType {
+			leaveBody(w, r)
+		}
 		apiErr.write(w, rt.dialect)
 		return nil
 	}
@@ -247,6 +251,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	return h.forward(w, x, next)
+}
+
+// leaveBody lets an answer go out before a body that will not be read. Without it
+// net/http reads 256 KiB more first, as it does not know its own body behind
+// Caddy's, and a client that waits for 100 Continue waits for nothing.
+func leaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // noPool words that a request's model is missing or unknown.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,11 +45,14 @@ const (
 // readAsk reads the body of r and the model that it names. The caller releases
 // the body, which is not nil when the error is.
 func readAsk(r *http.Request, limit int64) (ask, *body, *apiError) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if encoding := strings.Join(r.Header["Content-Encoding"], ", "); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return ask{}, nil, &apiError{
 			Status: http.StatusUnsupportedMediaType, Type: "invalid_request_error", Code: "unsupported_content_encoding",
 			Message: "got a request body with Content-Encoding " + quote(encoding) + ", want it without",
 		}
+	}
+	if types := r.Header["Content-Type"]; len(types) > 1 && slices.ContainsFunc(types, func(t string) bool { return t != types[0] }) {
+		return ask{}, nil, badRequest("duplicate_header", "", "header Content-Type is given twice")
 	}
 	if isUpgrade(r) {
 		b := new(body)
@@ -76,6 +80,12 @@ func readModel(r *http.Request, body []byte) (ask, *apiError) {
 	contentType := r.Header.Get("Content-Type")
 	media, params, err := mime.ParseMediaType(contentType)
 	if strings.HasPrefix(media, "multipart/") {
+		if !takesForm(r.URL.Path) {
+			return ask{}, &apiError{
+				Status: http.StatusUnsupportedMediaType, Type: "invalid_request_error", Code: "unsupported_content_type",
+				Message: "got a multipart body, want JSON",
+			}
+		}
 		return readForm(body, params["boundary"])
 	}
 	// A declared type that is not JSON is believed only where the body does not
@@ -102,7 +112,10 @@ func readJSON(body []byte) (ask, *apiError) {
 	case "nothing", "null":
 		return a, nil
 	case "a string":
-		a.model, _ = a.place.Text(body)
+		var valid bool
+		if a.model, valid = a.place.Text(body); !valid {
+			return ask{}, badRequest("invalid_json", "model", "model: got a string with an invalid escape or a control character")
+		}
 		return a, checkModel(a.model)
 	default:
 		return ask{}, badRequest("invalid_type", "model", "model: got "+a.place.Kind(body)+", want a string")
@@ -182,13 +195,23 @@ func bodyError(err error, r *http.Request, limit int64) *apiError {
 // isUpgrade reports whether r asks to leave HTTP, as a WebSocket does, also over
 // HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220).
 func isUpgrade(r *http.Request) bool {
-	return r.Method == http.MethodConnect || httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
+	if r.Method == http.MethodConnect {
+		return r.ProtoMajor >= 2
+	}
+	return r.Method == http.MethodGet && r.ContentLength == 0 && r.Header.Get("Upgrade") != "" &&
+		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
 }
 
 // wantsBody reports whether a request of this method without a body is a
 // mistake of the client.
 func wantsBody(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.Header.Get("Content-Type") != ""
+}
+
+// takesForm reports whether the API at path takes files.
+func takesForm(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/")
+	return slices.Contains([]string{"audio", "containers", "evals", "files", "images", "uploads", "vector_stores", "videos"}, first)
 }
 
 func looksLikeObject(body []byte) bool {

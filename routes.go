@@ -10,13 +10,14 @@ import (
 type service uint8
 
 const (
-	serveNothing service = iota // 404
-	serveProxy                  // an instance of a pool
-	serveModels                 // GET /v1/models and /v1/models/NAME
-	serveHealth                 // GET /health
-	serveLive                   // GET /livez
-	serveReady                  // GET /readyz
-	serveIndex                  // GET /
+	serveNothing     service = iota // 404
+	serveProxy                      // an instance of a pool
+	serveModels                     // GET /v1/models and /v1/models/NAME
+	serveHealth                     // GET /health
+	serveLive                       // GET /livez
+	serveReady                      // GET /readyz
+	serveIndex                      // GET /
+	serveWrongMethod                // 405
 )
 
 // dialect is the family of APIs a path belongs to; it decides the shape of
@@ -49,6 +50,7 @@ type route struct {
 	dialect dialect
 	path    string // canonical: no escapes, no empty or dot segments
 	rest    string // path below /v1, or "" where the path stands at a server's root
+	method  string
 	model   string // of serveModels: NAME, if the path has one
 }
 
@@ -57,7 +59,7 @@ type route struct {
 // this list does.
 func newRoute(r *http.Request, engineRoutes []string) route {
 	path := r.URL.Path
-	rt := route{path: path}
+	rt := route{path: path, method: r.Method}
 	if strings.HasPrefix(path, "/v1/messages") {
 		rt.dialect = anthropic
 	}
@@ -66,16 +68,22 @@ func newRoute(r *http.Request, engineRoutes []string) route {
 		rt.service, rt.model = serveModels, name
 		return rt
 	}
-	if !canonical(path) || r.Method == http.MethodTrace {
+	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+		rt.path = r.URL.RawPath // one segment or two: servers do not agree
+		return rt
+	}
+	if !canonical(path) {
 		return rt
 	}
 	switch path {
 	case "/v1/models":
+		rt.service = serveWrongMethod
 		if reading {
 			rt.service = serveModels
 		}
 		return rt
 	case "/health", "/livez", "/readyz", "/":
+		rt.service = serveWrongMethod
 		if reading {
 			rt.service = map[string]service{"/health": serveHealth, "/livez": serveLive, "/readyz": serveReady, "/": serveIndex}[path]
 		}
@@ -85,6 +93,10 @@ func newRoute(r *http.Request, engineRoutes []string) route {
 	first, _, _ := strings.Cut(below, "/")
 	if slices.Contains(engineRoutes, path) || versioned && slices.Contains(surface, first) {
 		rt.service = serveProxy
+		if r.Method == http.MethodTrace || r.Method == http.MethodConnect && r.ProtoMajor < 2 {
+			rt.service = serveWrongMethod
+			return rt
+		}
 		if versioned {
 			rt.rest = path[len("/v1"):]
 		}

@@ -322,7 +322,11 @@ func TestUpstreamSource(t *testing.T) {
 	if g.store, err = acquireStore(file, zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
-	defer releaseStore(g.store) //nolint:errcheck // the other holder reports it
+	defer func() {
+		if err := releaseStore(g.store); err != nil {
+			t.Error(err)
+		}
+	}()
 	if status, _ := g.post(t, "/any", "x"); status != 200 || a.count() != 1 {
 		t.Errorf("status %d, first instance asked %d times", status, a.count())
 	}

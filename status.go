@@ -21,6 +21,11 @@ func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "caddy-ai-gateway\n\nbase URL for clients: this address with /v1\nmodels: %s\nhealth: /health\n",
 			strings.Join(snap.fleet.models, ", "))
+	case serveWrongMethod:
+		(&apiError{
+			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",
+			Message: "method " + rt.method + " is not served at path " + quote(rt.path),
+		}).write(w, rt.dialect)
 	default:
 		(&apiError{
 			Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_url",

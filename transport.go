@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,17 +148,10 @@ func (x *exchange) edit() (splice.Value, []byte) {
 // insertMember returns the edit that gives the JSON object in body a first
 // member.
 func insertMember(body []byte, name string, value json.RawMessage) (splice.Value, []byte) {
-	start := 0
-	for body[start] != '{' {
-		start++
-	}
-	start++
+	start := bytes.IndexByte(body, '{') + 1
 	text := append([]byte(`"`+name+`":`), value...)
-	for _, c := range body[start:] {
-		if c == '"' { // the object has members
-			text = append(text, ',')
-			break
-		}
+	if bytes.IndexByte(body[start:], '"') >= 0 { // the object has members
+		text = append(text, ',')
 	}
 	return splice.Value{Start: start, End: start}, text
 }

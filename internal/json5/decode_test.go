@@ -174,7 +174,7 @@ func TestDecodeErrors(t *testing.T) {
 		`1:27: ratio: got -Infinity, want a number`,
 		`1:44: name: got NaN, want a string`,
 		`1:53: on: got +NaN, want true or false`,
-		`1:65: wait: got Infinity, want a single value`)
+		`1:65: wait: got Infinity, want a finite number`)
 
 	// Types that read themselves.
 	f(`{wait: {}, later: 'soon', tags: ['a']}`,

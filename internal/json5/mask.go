@@ -72,6 +72,8 @@ func (d *Document) hideString(start, end int) {
 	}
 	if i := d.secretIn(lowerASCII(s)); i >= 0 {
 		d.hide(start+i, end)
+	} else if i := bytes.IndexAny(s, `"'`); i >= 0 {
+		d.hide(start+i, end) // a string that lacks its end has taken in the next one
 	}
 }
 
@@ -81,6 +83,8 @@ func (d *Document) hideName(start, end int) {
 	s := d.src[start:end]
 	if i := bytes.IndexAny(s, ":= "); i >= 0 && d.secretIn(lowerASCII(s)) >= 0 {
 		d.hide(start+i+1, end)
+	} else if i := bytes.IndexAny(s, `"'`); i >= 0 {
+		d.hide(start+i, end) // as in hideString
 	}
 }
 

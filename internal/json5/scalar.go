@@ -9,8 +9,11 @@ func (dec *decoder) unmarshaler(n *Node, u Unmarshaler) {
 	var value any
 	var hooked string
 	switch {
-	case n.kind == object || n.kind == array || isSpecial(dec.doc.text(n)):
+	case n.kind == object || n.kind == array:
 		dec.mismatch(n, "a single value")
+		return
+	case isSpecial(dec.doc.text(n)):
+		dec.mismatch(n, "a finite number")
 		return
 	case n.kind == stringValue:
 		s, ok := dec.str(n)

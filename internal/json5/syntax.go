@@ -46,7 +46,7 @@ func (s *scanner) afterName(end int) int {
 		i++
 	}
 	named := i < len(s.src) && s.src[i] == ':' && len(s.open) > 0 && s.open[len(s.open)-1].kind == object
-	if !named || s.last != nil && s.last.hidden {
+	if !named || s.end == s.pos || s.last != nil && s.last.hidden {
 		return s.pos
 	}
 	return end

@@ -155,6 +155,9 @@ func (s *scanner) key(i int) (int, error) {
 		return i, err
 	}
 	if s.depth == 1 {
+		if bytes.IndexByte(s.b[i:end], '\\') >= 0 && !json.Valid(bytes.Clone(s.b[i:end])) {
+			return i, &Error{i, "invalid escape in a member name"}
+		}
 		if s.member = s.wanted(s.b[i:end]); s.member >= 0 && s.found[s.member].Found() {
 			return i, &DuplicateError{strings.Clone(s.names[s.member]), i}
 		}
@@ -206,42 +209,25 @@ func (s *scanner) scalar(i int) (int, error) {
 }
 
 // text returns the index behind the closing quote of the string at i. It jumps
-// from quote to quote and from backslash to backslash with the vector
-// instructions of bytes.IndexByte, for in a long prompt these are the bytes
-// that cost. Raw control characters are therefore not seen: they are left to
-// the receiver.
+// from quote to quote with the vector instructions of bytes.IndexByte, for in a
+// long prompt these are the bytes that cost; a quote is part of the string if an
+// odd number of backslashes stands before it. What else stands between quotes is
+// not looked at.
 func (s *scanner) text(i int) (int, error) {
-	b, start := s.b, i
-	quote := 0
-	for i++; ; {
-		if quote <= i {
-			n := bytes.IndexByte(b[i:], '"')
-			if n < 0 {
-				return start, &Error{start, "string has no end"}
-			}
-			quote = i + n
-		}
-		n := bytes.IndexByte(b[i:quote], '\\')
+	for quote := i + 1; ; quote++ {
+		n := bytes.IndexByte(s.b[quote:], '"')
 		if n < 0 {
+			return i, &Error{i, "string has no end"}
+		}
+		quote += n
+		escapes := quote
+		for s.b[escapes-1] == '\\' { // ends at the opening quote
+			escapes--
+		}
+		if (quote-escapes)%2 == 0 {
 			return quote + 1, nil
 		}
-		i += n
-		switch {
-		case simpleEscape[b[i+1]]:
-			i += 2
-		case i+6 <= len(b) && b[i+1] == 'u' && isHex(b[i+2]) && isHex(b[i+3]) && isHex(b[i+4]) && isHex(b[i+5]):
-			i += 6
-		default:
-			return i, &Error{i, "invalid escape in a string"}
-		}
 	}
-}
-
-// simpleEscape holds the characters that make an escape with a backslash alone.
-var simpleEscape = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
 }
 
 // number returns the index behind the number at i, by the grammar of RFC 8259.

@@ -4,9 +4,10 @@
 // [Scan] checks the whole text by the grammar of RFC 8259 in one pass without
 // recursion and without allocating: a body of any shape costs at most its
 // length, and the stack does not grow with its depth. What the scan does not
-// judge is left to the receiver byte for byte: numbers of any size, raw control
-// characters in strings, bytes that are no UTF-8, lone surrogates, and members
-// that are given twice, save for those that were asked for.
+// judge is left to the receiver byte for byte: numbers of any size, what stands
+// inside strings (unknown escapes, raw control characters, bytes that are no
+// UTF-8, lone surrogates), and members that are given twice, save for those that
+// were asked for.
 //
 //	var found [2]splice.Value
 //	err := splice.Scan(body, 256, []string{"model", "stream"}, found[:])
@@ -44,8 +45,8 @@ func (v Value) Kind(body []byte) string {
 	return kind(body[v.Start])
 }
 
-// Text returns the decoded string, and whether the value is a string at all.
-// Bytes that are no UTF-8 and lone surrogates become U+FFFD.
+// Text returns the decoded string, and whether the value is a valid string at
+// all. Bytes that are no UTF-8 and lone surrogates become U+FFFD.
 func (v Value) Text(body []byte) (string, bool) {
 	if !v.Found() || body[v.Start] != '"' {
 		return "", false
@@ -101,10 +102,11 @@ func kind(c byte) string {
 	}
 }
 
-// isPlain reports whether s stands for itself: ASCII without escapes.
+// isPlain reports whether s stands for itself: ASCII without escapes and control
+// characters.
 func isPlain(s []byte) bool {
 	for _, c := range s {
-		if c == '\\' || c >= 0x80 {
+		if c == '\\' || c >= 0x80 || c < 0x20 {
 			return false
 		}
 	}

@@ -38,6 +38,7 @@ func TestScanFinds(t *testing.T) {
 	f(`{"a":1,"a":2,"model":"y"}`, `"y"`, "")
 	f("{\"a\":\"\xff\xfe\\ud800\",\"model\":\"\u00e9\"}", "\"\u00e9\"", "")
 	f("{\"a\":\"\n\x00\",\"model\":\"y\"}", `"y"`, "")
+	f(`{"a":"\x\\","model":"y"}`, `"y"`, "")
 	f(`{"n":9007199254740993,"model":"twelve chars!"}`, `"twelve chars!"`, "")
 }
 
@@ -81,8 +82,8 @@ func TestScanRefuses(t *testing.T) {
 	f(`{"a":+1}`, "got '+', want a value at byte 5")
 	f(`{"a":tru}`, "got 't', want a value at byte 5")
 	f(`{"a":"x}`, "string has no end at byte 5")
-	f(`{"a":"\x"}`, "invalid escape in a string at byte 6")
-	f(`{"a":"\u12g4"}`, "invalid escape in a string at byte 6")
+	f(`{"a":"\"}`, "string has no end at byte 5")
+	f(`{"a":"\\\"}`, "string has no end at byte 5")
 	f(`{"a":[[[[1]]]]}`, "nested deeper than 4 at byte 8")
 	f(`{"a":{"b":{"c":{}}}}`+"\x00", "got byte 0x00, want nothing after the object at byte 20")
 	f(`{"model":"a","model":"b"}`, `member "model" is given twice, again at byte 13`)
@@ -120,6 +121,8 @@ func TestText(t *testing.T) {
 	f("{\"model\":\"\xff\"}", "\ufffd", true)
 	f(`{"model":""}`, "", true)
 	f(`{"model":1}`, "", false)
+	f(`{"model":"\x"}`, "", false)
+	f("{\"model\":\"a\nb\"}", "", false)
 	f(`{}`, "", false)
 }
 
@@ -148,8 +151,8 @@ func FuzzScan(f *testing.F) {
 		var want map[string]json.RawMessage
 		jsonErr := json.Unmarshal(body, &want)
 		object := jsonErr == nil && want != nil
-		control := bytes.ContainsFunc(body, func(r rune) bool { return r < 0x20 })
-		if object != (err == nil) && !(err == nil && control) {
+		unjudged := bytes.ContainsFunc(body, func(r rune) bool { return r < 0x20 || r == '\\' })
+		if object != (err == nil) && !(err == nil && unjudged) {
 			t.Fatalf("Scan(%q): got %v, encoding/json says %v", body, err, jsonErr)
 		}
 		if err != nil || !object {

@@ -1,0 +1,95 @@
+package aigateway
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestConfigSecrets guards that no mistake on the line of a secret shows it: not
+// in the one-line form, nor in the form with the source line.
+func TestConfigSecrets(t *testing.T) {
+	const secret = "hunter2"
+	t.Setenv("AIGATEWAY_TEST_SECRET", secret)
+	t.Setenv("AIGATEWAY_TEST_USER", secret+":x")
+	t.Setenv("AIGATEWAY_TEST_LINES", secret+"\n"+secret)
+	dir := t.TempDir()
+	writeFile(t, dir+"/secret.txt", secret+"\r\nX: 1\n")
+	errors, leaks := 0, 0
+	f := func(src string) {
+		t.Helper()
+		_, err := parseConfig([]byte(src), dir)
+		if err == nil {
+			return // not every pair below is a mistake
+		}
+		errors++
+		for _, shown := range []string{err.Error(), detailed{err}.Error()} {
+			if !strings.Contains(shown, secret) {
+				continue
+			}
+			if leaks++; leaks <= 20 { // more would hide the others
+				t.Errorf("%s\nshows the secret:\n%s", src, shown)
+			}
+			return
+		}
+	}
+
+	// Where a secret may stand, and what may be wrong beside it.
+	secrets := []string{
+		`api_key: 'hunter2'`,
+		`"api_key": "hunter2"`,
+		`api_key: 'sk-hunter2-\'x'`,
+		`headers: {Authorization: 'Bearer hunter2'}`,
+		`headers: {'X-Team': 'hunter2', 'x-y': "a hunter2"}`,
+		`url: 'http://user:hunter2@h/v1'`,
+		`url: 'http://hunter2@h/v1'`,
+		`url: 'http://hunter2:@h:99999/v1'`,
+		`url: 'user:hunter2@h/v1'`,
+		`url: 'hunter2:x@h:8000/v1'`,
+		`url: '//hunter2@h/v1'`,
+		`url: 'ftp://u:hunter2@h/v1'`,
+		`url: 'http://u:hunter2@h/%zz'`,
+		`api_key: '{env.AIGATEWAY_TEST_SECRET}'`,
+		`api_key: '{env.AIGATEWAY_TEST_LINES}'`,
+		`api_key: '{file.secret.txt}'`,
+		`api_key: 'hunter2{env.AIGATEWAY_TEST_NONE}'`,
+		`api_key: 'hunter2{file.none}'`,
+		`headers: {X: '{env.AIGATEWAY_TEST_LINES}'}`,
+		`headers: {X: 'hunter2 {env.AIGATEWAY_TEST_NONE}'}`,
+		`url: 'http://{env.AIGATEWAY_TEST_SECRET}@h/v1'`,
+		`url: '{env.AIGATEWAY_TEST_SECRET}'`,
+		`url: '{env.AIGATEWAY_TEST_SECRET}://h'`,
+		`url: '{env.AIGATEWAY_TEST_USER}@h'`,
+		`url: 'http://h:{env.AIGATEWAY_TEST_SECRET}'`,
+		`name: '{env.AIGATEWAY_TEST_LINES}'`,
+		`model_name: '{env.AIGATEWAY_TEST_LINES}'`,
+		`upstream_model: '{env.AIGATEWAY_TEST_LINES}'`,
+		`engine: '{env.AIGATEWAY_TEST_SECRET}'`,
+		`engine: '{file.secret.txt}'`,
+		`paths: {'/v1/x': '{env.AIGATEWAY_TEST_SECRET}'}`,
+	}
+	mistakes := []string{
+		``, `weight: -1`, `weight: 'x'`, `wieght: 1`, `weight: 1 weight`, `weight: 1 'x'`, `weight: hello there`, `weight: Infinity`, `weight: 1, weight: 2`,
+		`api_key: 1`, `api_key: {}`, `api_key 'x'`, `model_name: ''`, `headers: {'a b': ''}`, `headers: {Host: ''}`, `engine: 'x'`, `name: 'a b'`,
+		`'unclosed`, `"unclosed`, `name: 'unclosed`, `name: "unclosed`, `x: 'a\q\x'`, `]`, `}}`, `{`, `/* open`, "x: '\xff'", `url: 'x'`, `url: 1`, `headers: 1`, `paths: {x: 'y'}`, `:`, `,,`, `# x`,
+	}
+	for _, s := range secrets {
+		for _, m := range mistakes {
+			for _, end := range []string{`, model_name: 'm'}]}`, `, model_name: "m"}]}`, ``} {
+				f(`{instances: [{` + s + `, ` + m + end)
+				f(`{instances: [{` + m + `, ` + s + end)
+				f(`{instances: [{` + m + ` ` + s + end)
+				f(`{instances: [{` + s + ` ` + m + end)
+				f(`{instances: [{url: 'http://h/v1', ` + s + `, ` + m + end)
+				f(`{instances: [{url: 'http://h/v1', // hunter2` + "\n" + m + `, ` + s + end)
+			}
+		}
+	}
+	for _, setting := range []string{`load_balancing_strategy`, `data_dir`, `error_window`, `alert_cooldown`, `error_threshold`, `engine_routes`} {
+		f(`{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + setting + `: '{env.AIGATEWAY_TEST_SECRET}'}`)
+		f(`{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + setting + `: ['{env.AIGATEWAY_TEST_SECRET}']}`)
+		f(`{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + setting + `: '{env.AIGATEWAY_TEST_LINES}{env.AIGATEWAY_TEST_NONE}'}`)
+	}
+	if leaks > 0 || errors < 15_000 {
+		t.Errorf("got %d errors, %d of them with the secret, want more than 15,000 and none", errors, leaks)
+	}
+}

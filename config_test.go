@@ -1,0 +1,252 @@
+package aigateway
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// parsed returns the configuration that src stands for, in dir.
+func parsed(t testing.TB, src, dir string) *Config {
+	t.Helper()
+	c, err := parseConfig([]byte(src), dir)
+	if err != nil {
+		t.Fatalf("%s\ngot error %v", src, err)
+	}
+	return c
+}
+
+// same reports a difference between two values of a row.
+func same(t testing.TB, src string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s\ngot  %+v\nwant %+v", src, got, want)
+	}
+}
+
+func seconds(n float64) Seconds { return Seconds(n * float64(time.Second)) }
+
+// ancestorConfig is what the ancestor's file says.
+func ancestorConfig(dir string) *Config {
+	one := func(url, key string) *InstanceConfig {
+		weight := 1
+		return &InstanceConfig{URL: url, APIKey: key, ModelName: "deepseek-r1", Weight: &weight}
+	}
+	return &Config{
+		Instances:             []*InstanceConfig{one("http://10.82.1.1:8080/v1", "empty"), one("http://10.82.1.2:8080/v1", "empty")},
+		FallbackInstances:     []*InstanceConfig{one("https://cloud.infini-ai.com/maas/v1", "your_api_key")},
+		DataDir:               filepath.Join(dir, "data"),
+		LoadBalancingStrategy: "round_robin",
+		ErrorThreshold:        10,
+		ErrorWindow:           seconds(300),
+		AlertCooldown:         seconds(300),
+		EngineRoutes: []string{
+			"/tokenize", "/detokenize", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/classify", "/pooling",
+		},
+	}
+}
+
+// TestConfigAncestor guards that the file of the Python program which this one
+// replaces loads as it is, comments included.
+func TestConfigAncestor(t *testing.T) {
+	text, err := os.ReadFile("testdata/ancestor.json5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `// number of consecutive errors before remove this server from the pool`; !strings.Contains(string(text), want) {
+		t.Fatal("testdata/ancestor.json5 is not the ancestor's file")
+	}
+	src := string(text)
+	f := func(src string) {
+		t.Helper()
+		same(t, src, *parsed(t, src, "/etc/gateway"), *ancestorConfig("/etc/gateway"))
+	}
+	f(src)
+	f(strings.ReplaceAll(src, "\n", "\r\n"))
+	f("\uFEFF" + src)
+
+	// The same in what only JSON5 has.
+	f(`/* our fleet */ {
+  instances: [
+    {url: 'http://10.82.1.1:8080/v1', api_key: 'empty', model_name: 'deepseek-r1', weight: 0x1,},
+    {'url': 'http:\/\/10.82.1.2:8080\
+/v1', "api_key": "emp\x74y", model\u005fname: 'deepseek-r\u0031', weight: +1},
+  ],
+  fallback_instances: [{
+    url: "https://cloud.infini-ai.com/maas/v1",` + "\u00a0\u2028" + `
+    api_key: 'your_api_key', // not "empty"
+    model_name: 'deepseek-r1', weight: 1e0}],
+  data_dir: './data',
+  load_balancing_strategy: 'round_robin',
+  error_threshold: 10., error_window: 3e2, alert_cooldown: +300.0,
+}
+`)
+}
+
+// TestConfigDefaults guards what a file may leave out.
+func TestConfigDefaults(t *testing.T) {
+	weight := 1
+	want := ancestorConfig("/etc/gateway")
+	want.FallbackInstances = nil
+	want.Instances = []*InstanceConfig{{URL: "http://h:8000/v1", ModelName: "m", Weight: &weight}}
+	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
+	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
+	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, name: null, upstream_model: null,
+		max_concurrency: null, headers: null, engine: null, paths: null}], fallback_instances: null, data_dir: null,
+		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null}`
+	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
+	want.Instances, want.FallbackInstances = nil, want.Instances
+	src = `{fallback_instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
+	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
+}
+
+// TestConfigMembers guards that every member can be set.
+func TestConfigMembers(t *testing.T) {
+	weight := 1000
+	src := `{
+		instances: [{
+			url: 'https://h:8443/openai/v1/', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
+			max_concurrency: 32, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', paths: {'/v1/embeddings': '/embed?a=b&c'},
+		}],
+		data_dir: '/var/lib/gateway', load_balancing_strategy: 'least_connections', error_threshold: 1, error_window: 1, alert_cooldown: 0,
+		engine_routes: ['/generate', '/v1/score'],
+	}`
+	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
+		Instances: []*InstanceConfig{{
+			URL: "https://h:8443/openai/v1/", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
+			MaxConcurrency: 32, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp",
+			Paths: map[string]string{"/v1/embeddings": "/embed?a=b&c"},
+		}},
+		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),
+		EngineRoutes: []string{"/generate", "/v1/score"},
+	})
+	if got := parsed(t, at(`http://h`)[:len(at(`http://h`))-1]+`, engine_routes: []}`, "/").EngineRoutes; len(got) > 0 {
+		t.Errorf("engine_routes: []: got %q, want none", got)
+	}
+}
+
+// TestConfigSeconds guards the ways to write a time.
+func TestConfigSeconds(t *testing.T) {
+	f := func(text string, want time.Duration) {
+		t.Helper()
+		src := `{instances: [{url: 'http://h/v1', model_name: 'm'}], error_window: ` + text + `, alert_cooldown: ` + text + `}`
+		c := parsed(t, src, "/")
+		same(t, src, [2]Seconds{c.ErrorWindow, c.AlertCooldown}, [2]Seconds{Seconds(want), Seconds(want)})
+	}
+	f(`1`, time.Second)
+	f(`300`, 5*time.Minute)
+	f(`0x12c`, 5*time.Minute)
+	f(`+3e2`, 5*time.Minute)
+	f(`1.5`, 1500*time.Millisecond)
+	f(`"5m"`, 5*time.Minute)
+	f(`'1m30s'`, 90*time.Second)
+	f(`"1h0m0.5s"`, time.Hour+500*time.Millisecond)
+	f(`'1000ms'`, time.Second)
+	f(`315360000`, 10*365*24*time.Hour)
+	f(`null`, 5*time.Minute)
+}
+
+// TestConfigURLs guards which base URLs are taken.
+func TestConfigURLs(t *testing.T) {
+	for _, url := range []string{
+		`http://h`, `http://h/`, `http://h/v1`, `http://h/v1/`, `HTTP://H:1/v1`, `https://h:65535/a/b-c_d~e.f/v4`, `http://10.0.0.1:8000/v1`,
+		`http://[::1]:8000/v1`, `http://[fe80::1%25eth0]:8000/v1`, `http://vllm-0.vllm.default.svc.cluster.local:8000/v1`, `http://gpu_1/v1`,
+		`https://h/openai/deployments/gpt-4.1@2026/v1`, `https://h/v1beta/openai:x`,
+	} {
+		if got := parsed(t, at(url), "/").Instances[0].URL; got != url {
+			t.Errorf("got %s, want %s", got, url)
+		}
+	}
+}
+
+// TestConfigNotDuplicates guards that what is no duplicate is not called one.
+func TestConfigNotDuplicates(t *testing.T) {
+	f := func(a, b string) {
+		t.Helper()
+		if got := len(parsed(t, `{instances: [{`+a+`}, {`+b+`}]}`, "/").Instances); got != 2 {
+			t.Errorf("{%s} and {%s}: got %d instances, want 2", a, b, got)
+		}
+	}
+	f(`url: 'http://h/v1', model_name: 'a'`, `url: 'http://h/v1', model_name: 'b'`)
+	f(`url: 'http://h/v1', model_name: 'a'`, `url: 'http://h/v1', model_name: 'A'`)
+	f(`url: 'http://h/v1', model_name: 'a', api_key: '1'`, `url: 'http://h/v1', model_name: 'a', api_key: '2'`)
+	f(`url: 'http://h/v1', model_name: 'a'`, `url: 'http://h/V1', model_name: 'a'`)
+	f(`url: 'http://h/v1', model_name: 'a'`, `url: 'https://h/v1', model_name: 'a'`)
+	f(`url: 'http://h/v1', model_name: 'a'`, `url: 'http://h:8080/v1', model_name: 'a'`)
+	f(`url: 'http://h/v1', model_name: 'a', name: 'x'`, `url: 'http://i/v1', model_name: 'a', name: 'X'`)
+}
+
+// TestConfigPlaceholders guards what {env.NAME} and {file.PATH} turn into, in
+// every member that is a text.
+func TestConfigPlaceholders(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "key")
+	writeFile(t, filepath.Join(dir, "key.txt"), "sk-file\n")
+	writeFile(t, filepath.Join(dir, "crlf.txt"), "sk-crlf\r\n")
+	writeFile(t, filepath.Join(dir, "lines.txt"), "a\nb\n\n")
+	writeFile(t, filepath.Join(dir, "empty.txt"), "")
+	writeFile(t, elsewhere, "sk-elsewhere")
+	for name, value := range map[string]string{
+		"KEY": "sk-env", "HOST": "h:8000", "EMPTY": "", "TIME": "5m", "NAME": "n", "STRATEGY": "least_connections", "NESTED": "{env.AIGATEWAY_TEST_KEY}",
+		"BRACE": "}{",
+	} {
+		t.Setenv("AIGATEWAY_TEST_"+name, value)
+	}
+	expanded := strings.NewReplacer("{env.", "{env.AIGATEWAY_TEST_")
+	f := func(text, want string) {
+		t.Helper()
+		if got, err := expandPlaceholders(expanded.Replace(text), dir); got != want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+	f(`{env.KEY}`, `sk-env`)
+	f(`a{env.KEY}b{env.NAME}{env.EMPTY}c`, `ask-envbnc`)
+	f(`{file.key.txt}`, `sk-file`)
+	f(`{file../key.txt}`, `sk-file`)
+	f(`{file.crlf.txt}`, `sk-crlf`)
+	f(`{file.lines.txt}`, "a\nb\n")
+	f(`{file.empty.txt}`, ``)
+	f(`{file.`+elsewhere+`}`, `sk-elsewhere`)
+	f(`{file.`+elsewhere+`}{env.KEY}`, `sk-elsewheresk-env`)
+	// What a value holds is not looked at again.
+	f(`{env.NESTED}`, `{env.AIGATEWAY_TEST_KEY}`)
+	f(`{env.BRACE}{env.KEY}`, `}{sk-env`)
+	// Other braces stay.
+	for _, text := range []string{``, `{}`, `{`, `}`, `{x}`, `{http.request.host}`, `{env}`, `{ENV.KEY}`, `{ env.KEY}`, `{env.KEY`, `{"a": 1}`} {
+		f(text, expanded.Replace(text))
+	}
+	f(`{{env.KEY}}`, `{sk-env}`)
+
+	src := expanded.Replace(`{
+		instances: [{url: 'http://{env.HOST}/v1', api_key: '{env.KEY}', model_name: '{env.NAME}', name: '{env.NAME}', upstream_model: '{file.key.txt}',
+			engine: 'vllm{env.EMPTY}', headers: {'X-{env.NAME}': 'Bearer {file.key.txt}'}, paths: {'/v1/x': '/{env.NAME}?k={env.KEY}'}}],
+		data_dir: 'data/{env.NAME}', load_balancing_strategy: '{env.STRATEGY}', error_window: '{env.TIME}', alert_cooldown: '{env.TIME}',
+		engine_routes: ['/{env.NAME}'],
+	}`)
+	src = strings.Replace(src, `'X-{env.AIGATEWAY_TEST_NAME}'`, `'X-A'`, 1)
+	c := parsed(t, src, dir)
+	i := c.Instances[0]
+	same(t, src, []string{i.URL, i.APIKey, i.ModelName, i.Name, i.UpstreamModel, i.Engine, i.Headers["X-A"], i.Paths["/v1/x"]},
+		[]string{"http://h:8000/v1", "sk-env", "n", "n", "sk-file", "vllm", "Bearer sk-file", "/n?k=sk-env"})
+	same(t, src, []string{c.DataDir, c.LoadBalancingStrategy, c.EngineRoutes[0]}, []string{filepath.Join(dir, "data", "n"), "least_connections", "/n"})
+	same(t, src, [2]Seconds{c.ErrorWindow, c.AlertCooldown}, [2]Seconds{seconds(300), seconds(300)})
+}
+
+// TestConfigDataDir guards that a relative folder stands beside the file.
+func TestConfigDataDir(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		src := `{instances: [{url: 'http://h/v1', model_name: 'm'}], data_dir: '` + text + `'}`
+		if got := parsed(t, src, "/etc/gateway").DataDir; got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+	f(`.`, `/etc/gateway`)
+	f(`./data`, `/etc/gateway/data`)
+	f(`data/`, `/etc/gateway/data`)
+	f(`../data`, `/etc/data`)
+	f(`/var/lib/gateway`, `/var/lib/gateway`)
+	f(`мои данные`, `/etc/gateway/мои данные`)
+}
