@@ -1,0 +1,7 @@
+//go:build race
+
+package integration
+
+// raceFlag builds the binary as these tests are built: its races come to light,
+// and what has been compiled for them is used again.
+const raceFlag = "-race"
