@@ -49,11 +49,17 @@ type attemptError struct{ cause error }
 
 func (e *attemptError) Error() string { return e.cause.Error() }
 
-// Timeout reports whether the instance was too slow, which makes a 504 of it.
+// Timeout reports whether the instance was too slow, which makes a 504 of it: the
+// proxy asks whether the error is a [net.Error].
 func (e *attemptError) Timeout() bool {
 	timeout, ok := errors.AsType[net.Error](e.cause)
 	return ok && timeout.Timeout()
 }
+
+// Temporary is there for [net.Error], which still has it.
+func (e *attemptError) Temporary() bool { return false }
+
+var _ net.Error = (*attemptError)(nil)
 
 // outgoing returns r as the current instance shall see it. What r shares with
 // other attempts is copied before it is changed.

@@ -212,3 +212,15 @@ func TestTransportDefaults(t *testing.T) {
 		`{"compression":true,"keep_alive":{"idle_timeout":7,"max_idle_conns_per_host":8},"network_proxy":{"from":"url"},"protocol":"http"}`)
 	f(new(Handler), `{"protocol":"fastcgi"}`, `{"protocol":"fastcgi"}`)
 }
+
+// TestTooSlow guards that a deadline of the proxy's transport becomes a 504.
+func TestTooSlow(t *testing.T) {
+	release := make(chan struct{})
+	server := startWitness(t, func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	g := startGateway(t, fleetOf(server.URL+"/v1"), "transport http {\n response_header_timeout 50ms\n }")
+	want := `{"error":{"code":"upstream_timeout","message":"the model's instances did not answer in time","param":null,"type":"server_error"}}` + "\n"
+	if status, text := g.post(t, "/v1/completions", `{"model":"m"}`); status != 504 || text != want {
+		t.Errorf("got status %d %s", status, text)
+	}
+}

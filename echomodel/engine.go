@@ -193,7 +193,7 @@ func appendID(dst []byte, prefix string) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, prefix...)
 	for range 2 {
-		for r, i := rand.Uint64(), 0; i < 16; i++ { //nolint:gosec // an id is no secret
+		for r, i := rand.Uint64(), 0; i < 16; i++ {
 			dst = append(dst, digits[r&15])
 			r >>= 4
 		}

@@ -151,9 +151,11 @@ func (h *Handler) Validate() error {
 	return h.Script.check()
 }
 
-// Cleanup breaks off what still hangs.
+// Cleanup breaks off what still hangs when the process ends. After a reload the
+// answers under way go on: Caddy cleans up the old configuration while its
+// requests still run.
 func (h *Handler) Cleanup() error {
-	if h.server == nil {
+	if h.server == nil || !caddy.Exiting() {
 		return nil
 	}
 	return h.server.Close()

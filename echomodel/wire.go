@@ -41,7 +41,7 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter) {
 // raw writes s on the connection and closes it.
 func (x *exchange) raw(s string) error {
 	conn, _ := x.hijack()
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // closing is the fault
 	if _, err := conn.Write([]byte(s)); err != nil {
 		return errGone
 	}

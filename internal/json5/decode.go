@@ -83,7 +83,7 @@ func (dec *decoder) value(n *Node, v reflect.Value) {
 		dec.value(n, v.Elem())
 		return
 	}
-	if u, ok := v.Addr().Interface().(Unmarshaler); ok {
+	if u, ok := reflect.TypeAssert[Unmarshaler](v.Addr()); ok {
 		dec.unmarshaler(n, u)
 		return
 	}

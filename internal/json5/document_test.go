@@ -85,6 +85,7 @@ func TestOfficialCases(t *testing.T) {
 // last duplicate counts.
 func value(d *Document, n *Node) any {
 	switch n.kind {
+	case bareValue: // below
 	case object:
 		m := make(map[string]any)
 		for _, c := range n.items {

@@ -3,6 +3,7 @@ package splice
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -136,10 +137,10 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var found [2]Value
 		err := Scan(body, 256, names, found[:])
-		if _, duplicate := err.(*DuplicateError); duplicate {
+		if _, duplicate := errors.AsType[*DuplicateError](err); duplicate {
 			return // encoding/json takes the last one
 		}
-		if e, bad := err.(*Error); bad {
+		if e, bad := errors.AsType[*Error](err); bad {
 			if e.Offset < 0 || e.Offset > len(body) {
 				t.Fatalf("offset %d outside of %q", e.Offset, body)
 			}
