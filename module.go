@@ -207,15 +207,15 @@ func (h *Handler) Cleanup() error {
 	if h.store != nil {
 		errs = append(errs, releaseStore(h.store))
 	}
-	if h.Proxy != nil && h.policyProvisioned() {
+	if h.Proxy != nil && h.proxyProvisioned() {
 		errs = append(errs, h.Proxy.Cleanup())
 	}
 	return errors.Join(errs...)
 }
 
-// policyProvisioned reports whether the proxy came to the end of its own
+// proxyProvisioned reports whether the proxy came to the end of its own
 // Provision, without which it has nothing to clean up.
-func (h *Handler) policyProvisioned() bool {
+func (h *Handler) proxyProvisioned() bool {
 	_, ok := h.Proxy.Transport.(transport)
 	return ok
 }
