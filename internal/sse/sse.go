@@ -93,6 +93,13 @@ func (s *Splitter) Close(yield func(Event)) {
 	s.dispatch(true, yield)
 }
 
+// Idle reports whether the stream stands between two events: nothing of the next
+// one has come. Bytes up to a blank line may then be left out without changing
+// what follows.
+func (s *Splitter) Idle() bool {
+	return s.started && !s.cr && len(s.line) == 0 && len(s.name) == 0 && !s.hasData && !s.failed
+}
+
 // skipMark drops a byte order mark, which may come in pieces.
 func (s *Splitter) skipMark(p []byte) []byte {
 	const mark = "\xef\xbb\xbf"

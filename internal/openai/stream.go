@@ -1,0 +1,388 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/json"
+	"sync"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/sse"
+)
+
+const (
+	// maxEvent bounds the data of an event that is read, in bytes. A longer one
+	// counts as content.
+	maxEvent = 1 << 20
+	// keptTail is how much of a stream's end is kept to tell whether it is whole:
+	// the last chunk of a choice and a usage chunk behind it are below 1 KB.
+	keptTail = 2 << 10
+	// maxTail is how long an event may be for the tail to hold the whole of it:
+	// errors quote what the model wrote, some servers repeat the answer at its end.
+	maxTail = 64 << 10
+	// maxChoices bounds the choices whose ends are told apart.
+	maxChoices = 1 << 12
+)
+
+// Stream follows the events of one answer while its bytes pass by. It is not
+// safe for concurrent use.
+//
+// Until the model has begun, every event is decoded. From then on nothing of a
+// stream of one choice is looked at but whether its end mark comes; only its tail
+// is kept, and read when somebody asks whether the answer is whole. An error that
+// the server sends is the last that comes, so it is found there.
+type Stream struct {
+	dialect  Dialect
+	every    bool // decode all events: there may be several choices
+	splitter *sse.Splitter
+
+	begun   bool
+	ended   bool
+	failed  bool
+	status  int // of the error, if failed
+	events  int // read one by one
+	choices []choice
+	tail    []byte // the last bytes that were not read
+	cut     bool   // tail begins in the middle of an event
+	fresh   bool   // tail holds what has not been read yet
+	blind   bool   // tail holds no more than the end of an event longer than maxTail
+}
+
+type choice struct{ seen, finished bool }
+
+// streams holds followers with their buffers.
+var streams = sync.Pool{New: func() any { return new(Stream) }}
+
+// NewStream returns a follower for a stream of one choice, or of several. Give it
+// back by [Stream.Free].
+func NewStream(d Dialect, several bool) *Stream {
+	s := streams.Get().(*Stream)
+	tail := s.tail
+	*s = Stream{dialect: d, every: several, splitter: sse.NewSplitter(maxEvent), choices: s.choices[:0]}
+	if cap(tail) <= 2*keptTail {
+		s.tail = tail[:0]
+	}
+	return s
+}
+
+// Free ends the use of s.
+func (s *Stream) Free() {
+	s.splitter = nil
+	streams.Put(s)
+}
+
+// Begun reports whether the model has begun to answer: text, reasoning, a tool
+// call or a finish, not comments, roles or empty deltas.
+func (s *Stream) Begun() bool { return s.begun }
+
+// Ended reports whether the end mark has come: [DONE], or the last event of a
+// response or message.
+func (s *Stream) Ended() bool { return s.ended }
+
+// Failed reports whether an error event has come, and the HTTP status it stands
+// for.
+func (s *Stream) Failed() (status int, failed bool) {
+	s.readTail()
+	return s.status, s.failed
+}
+
+// Sequence is the number that an event behind the last one would have in a
+// stream of [Responses].
+func (s *Stream) Sequence() int { return s.events }
+
+// Whole reports whether the answer is complete if nothing more comes: it has its
+// end mark, or every choice has a finish_reason (some servers send no mark).
+func (s *Stream) Whole() bool {
+	if s.ended || s.dialect == Other {
+		return true
+	}
+	s.readTail()
+	finished := s.blind // nothing is held against it
+	for _, c := range s.choices {
+		if c.seen && !c.finished && !s.blind {
+			return false
+		}
+		finished = finished || c.finished
+	}
+	return finished
+}
+
+// Write takes the next piece of the stream and keeps nothing of it.
+func (s *Stream) Write(p []byte) {
+	for len(p) > 0 {
+		if s.begun && s.brief() && s.splitter.Idle() {
+			s.skim(p)
+			return
+		}
+		end := bytes.Index(p, blankLine) + len(blankLine)
+		if end < len(blankLine) {
+			end = len(p)
+		}
+		s.splitter.Write(p[:end], s.read)
+		p = p[end:]
+	}
+}
+
+// Close takes the end of the stream.
+func (s *Stream) Close() { s.splitter.Close(s.read) }
+
+// brief reports whether events need not be read one by one once the model has
+// begun.
+func (s *Stream) brief() bool {
+	return !s.every && (s.dialect == Chat || s.dialect == Completions)
+}
+
+var (
+	blankLine = []byte("\n\n")
+	dataField = []byte("data: ")
+	endMark   = []byte("[DONE]")
+	errorWord = []byte("error")
+)
+
+// skim keeps the tail of the stream, and looks for the end mark near its end.
+func (s *Stream) skim(p []byte) {
+	s.keep(p)
+	if s.ended {
+		return
+	}
+	const near = 256 // a server that goes on after the mark says little
+	last := s.tail[max(0, len(s.tail)-min(len(s.tail), len(p)+len(endMark)+len(dataField), near)):]
+	if bytes.Contains(last, endMark) {
+		s.ended = hasEndMark(s.tail)
+	}
+}
+
+// hasEndMark reports whether a line of tail is the end mark.
+func hasEndMark(tail []byte) bool {
+	for line := range bytes.FieldsFuncSeq(tail, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if data, ok := bytes.CutPrefix(line, dataField[:5]); ok && bytes.Equal(bytes.TrimSpace(data), endMark) {
+			return true
+		}
+	}
+	return false
+}
+
+// keep remembers the end of p.
+func (s *Stream) keep(p []byte) {
+	s.fresh = true
+	if cap(s.tail) == 0 {
+		s.tail = make([]byte, 0, 2*keptTail)
+	}
+	if len(p) > keptTail {
+		if at := behindBlankLine(p[:len(p)-keptTail]); at > 0 {
+			s.tail, s.cut, p = s.tail[:0], false, p[at:]
+		}
+	}
+	if len(p) > maxTail {
+		s.tail, s.cut, p = s.tail[:0], true, p[len(p)-maxTail:]
+	}
+	if len(s.tail)+len(p) > cap(s.tail) {
+		s.forget()
+	}
+	s.tail = append(s.tail, p...)
+}
+
+// forget drops the beginning of the tail: whole events, or else a part of one that
+// is too long.
+func (s *Stream) forget() {
+	drop := len(s.tail) - keptTail
+	if drop <= 0 {
+		return
+	}
+	switch at := behindBlankLine(s.tail[:drop]); {
+	case at > 0:
+		drop, s.cut = at, false
+	case len(s.tail) < maxTail:
+		return
+	default:
+		s.cut = true
+	}
+	s.tail = s.tail[:copy(s.tail, s.tail[drop:])]
+}
+
+// behindBlankLine returns where the last event of p ends, or 0.
+func behindBlankLine(p []byte) int {
+	for at := bytes.LastIndexByte(p, '\n'); at > 0; at = bytes.LastIndexByte(p[:at], '\n') {
+		if p[at-1] == '\n' || at > 1 && p[at-1] == '\r' && p[at-2] == '\n' {
+			return at + 1
+		}
+	}
+	return 0
+}
+
+// readTail reads the events of the tail, of which the first may be cut, if
+// anything is to be learnt there: an error, or the finish of a stream that has no
+// end mark.
+func (s *Stream) readTail() {
+	if !s.fresh || s.ended && !bytes.Contains(s.tail, errorWord) {
+		return
+	}
+	s.fresh = false
+	tail := sse.NewSplitter(maxEvent)
+	s.blind = s.cut && bytes.HasSuffix(s.tail, blankLine[:1])
+	read := func(e sse.Event) {
+		s.blind = false
+		switch {
+		case e.Failed:
+			s.fail(ErrorStatus(e.Data))
+		case cutOff(e):
+		case bytes.Equal(bytes.TrimSpace(e.Data), endMark):
+			s.ended = true
+		case string(e.Name) == "error":
+			s.fail(ErrorStatus(e.Data))
+		default:
+			s.readChunk(e.Data)
+		}
+	}
+	tail.Write(blankLine, read) // only a stream can begin with a byte order mark
+	tail.Write(s.tail, read)
+	tail.Close(read)
+}
+
+// read takes one event.
+func (s *Stream) read(e sse.Event) {
+	s.events++
+	if e.Failed {
+		s.fail(ErrorStatus(e.Data))
+		return
+	}
+	typed := s.dialect == Responses || s.dialect == Messages
+	switch {
+	case e.TooLong:
+		// The last event of a response repeats all of it, images included.
+		s.begun = true
+		if !typed || len(e.Name) == 0 {
+			return
+		}
+	case s.dialect != Other && cutOff(e):
+		return
+	}
+	switch s.dialect {
+	case Chat, Completions:
+		switch {
+		case bytes.Equal(bytes.TrimSpace(e.Data), endMark):
+			s.ended = true
+		case string(e.Name) == "error":
+			s.fail(ErrorStatus(e.Data))
+		case s.brief() && (s.begun || hasText(e.Data)) && bytes.IndexByte(e.Data, '\n') < 0:
+			s.begun = true
+			s.keep(dataField)
+			s.keep(e.Data)
+			s.keep(blankLine)
+		default:
+			s.readChunk(e.Data)
+		}
+	case Responses, Messages:
+		s.readTyped(e)
+	default:
+		s.begun = true
+	}
+}
+
+// cutOff reports whether the stream's end has cut an event in two. No client can
+// make anything of it. Some servers leave out the last blank line; theirs are
+// whole.
+func cutOff(e sse.Event) bool {
+	return e.Unfinished && !json.Valid(e.Data) && !bytes.Equal(bytes.TrimSpace(e.Data), endMark)
+}
+
+var textMember = []byte(`"delta":{"content":"`)
+
+// hasText reports whether a chunk surely has text and no error: most chunks need
+// no decoding to see it.
+func hasText(data []byte) bool {
+	at := bytes.Index(data, textMember) + len(textMember)
+	return at >= len(textMember) && at < len(data) && data[at] != '"' && !bytes.Contains(data, errorWord)
+}
+
+func (s *Stream) fail(status int) {
+	if !s.failed {
+		s.failed, s.status = true, status
+	}
+}
+
+// chunk is an event of [Chat] or [Completions].
+type chunk struct {
+	Error   json.RawMessage `json:"error"`
+	Object  string          `json:"object"`
+	Choices []struct {
+		Index        int                        `json:"index"`
+		Text         string                     `json:"text"`
+		Delta        map[string]json.RawMessage `json:"delta"`
+		FinishReason string                     `json:"finish_reason"`
+	} `json:"choices"`
+}
+
+func (s *Stream) readChunk(data []byte) {
+	var c chunk
+	err := json.Unmarshal(data, &c)
+	// Decoding is content with "Error" too, which no server sends.
+	if bytes.Contains(data, errorWord) && (!empty(c.Error) || c.Object == "error") {
+		s.fail(ErrorStatus(data))
+		return
+	}
+	s.begun = s.begun || err != nil // whatever it is, it is for the client to judge
+	for _, got := range c.Choices {
+		if got.Index < 0 || got.Index >= maxChoices {
+			continue
+		}
+		for len(s.choices) <= got.Index {
+			s.choices = append(s.choices, choice{})
+		}
+		ch := &s.choices[got.Index]
+		ch.seen = true
+		ch.finished = ch.finished || got.FinishReason != ""
+		s.begun = s.begun || ch.finished || got.Text != "" || hasContent(got.Delta)
+	}
+}
+
+// hasContent reports whether a delta says more than whose turn it is. New
+// members for new kinds of content keep coming, so all that are not empty count.
+func hasContent(delta map[string]json.RawMessage) bool {
+	for name, value := range delta {
+		if name != "role" && !empty(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// empty reports whether a member says nothing.
+func empty(value json.RawMessage) bool {
+	switch string(value) {
+	case "", "null", `""`, "[]", "{}", "false", "0":
+		return true
+	}
+	return false
+}
+
+// readTyped reads an event of [Responses] or [Messages], whose kind stands in its
+// event line and again in its member type.
+func (s *Stream) readTyped(e sse.Event) {
+	kind := string(e.Name)
+	if kind == "" {
+		var typed struct {
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(e.Data, &typed); err != nil && bytes.Equal(bytes.TrimSpace(e.Data), endMark) {
+			return // vLLM ends responses with it too
+		}
+		kind = typed.Type
+	}
+	switch kind {
+	case "error":
+		s.fail(ErrorStatus(e.Data))
+	case "response.failed":
+		var failed struct {
+			Response json.RawMessage `json:"response"`
+		}
+		_ = json.Unmarshal(e.Data, &failed) // without one the status is 500 all the same
+		s.ended = true
+		s.fail(ErrorStatus(failed.Response))
+	case "response.completed", "response.incomplete", "message_stop":
+		s.begun, s.ended = true, true
+	case "response.created", "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
+		"response.reasoning_part.added", "response.reasoning_summary_part.added",
+		"message_start", "ping", "content_block_start", "":
+	default:
+		s.begun = true
+	}
+}
