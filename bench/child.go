@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/load"
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/mock"
@@ -17,11 +18,11 @@ import (
 // JSON and answers until it is stopped.
 func upstream(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("upstream", flag.ContinueOnError)
-	ports := fs.Int("ports", 2, "number of ports to listen on")
+	listen := fs.String("listen", loopback, "comma-separated addresses to listen on")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	s, err := mock.Listen(*ports)
+	s, err := mock.Listen(strings.Split(*listen, ",")...)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func compare(ctx context.Context, args []string) (err error) {
 		c.candidates[i].flush = *flush
 	}
 	if *lines != "" {
-		f, err := os.OpenFile(*lines, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		f, err := appendTo(*lines)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (c *comparison) entrants(s scenario) []entrant {
 }
 
 func (c *comparison) scenario(ctx context.Context, s scenario) error {
-	upstream, addresses, err := c.startUpstream(ctx, slices.Max(s.instances))
+	upstream, addresses, err := c.startUpstream(ctx, slices.Repeat([]string{loopback}, slices.Max(s.instances))...)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 //go:build linux
 
 // Command bench measures what the gateway costs against bare Caddy on this
-// machine. It needs Go and Linux, nothing else.
+// machine, and what clients see of an instance's death. It needs Go and Linux,
+// nothing else.
 //
 //	go run ./bench                     the comparison, all scenarios
 //	go run ./bench -s json,burst -rounds 3
+//	go run ./bench failover
 //
 // See README.md for the scenarios and for what the figures mean.
 package main
@@ -31,6 +33,7 @@ type command struct {
 // description are processes that the others start.
 var commands = []command{
 	{"compare", "CPU time per request and event, against bare Caddy (default)", compare},
+	{"failover", "what clients see when an instance dies and comes back", failover},
 	{"upstream", "", upstream},
 	{"load", "", generate},
 }

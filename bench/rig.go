@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +25,7 @@ import (
 
 const (
 	chatPath = "/v1/chat/completions"
+	loopback = "127.0.0.1:0" // with a port that is free
 	// grace is how long a process may take to end.
 	grace = 3 * time.Second
 )
@@ -74,9 +74,14 @@ func (r *rig) remove() {
 	}
 }
 
-// startUpstream starts a mock upstream on n ports.
-func (r *rig) startUpstream(ctx context.Context, n int) (*proc.Process, []string, error) {
-	p, err := proc.Start("upstream", r.dir, filepath.Join(r.dir, "upstream.log"), r.self, "upstream", "-ports", strconv.Itoa(n))
+// startUpstream starts a mock upstream that listens on the given addresses, and
+// returns them with the ports that were free.
+func (r *rig) startUpstream(ctx context.Context, listen ...string) (*proc.Process, []string, error) {
+	dir, err := os.MkdirTemp(r.dir, "upstream")
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := proc.Start("upstream", dir, filepath.Join(dir, "log"), r.self, "upstream", "-listen", strings.Join(listen, ","))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,9 +138,14 @@ func (r *rig) startProxyAt(ctx context.Context, c candidate, address string, ups
 	return p, nil
 }
 
+// appendTo opens a file for lines of JSON, each of which is one write.
+func appendTo(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
 // freeAddress returns a loopback address with a port that is free now.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback)
 	if err != nil {
 		return "", err
 	}

@@ -210,6 +210,10 @@ func TestStreamSeesEveryFault(t *testing.T) {
 	f("more", ErrWrong, append(e[:6:6], e[5])...)
 	f("stamp", ErrWrong, e[0], strings.Replace(e[1], "1767225600000000000", "176722560000000000x", 1), e[2], e[3], e[4], e[5])
 	f("error", ErrEvent, e[0], "data: {\"error\":{\"message\":\"gone\"}}\n\n")
+	f("error behind a blank line", ErrEvent, e[0], "\n\ndata: {\"error\":{\"message\":\"gone\"}}\n\n")
+	f("error behind half an event", ErrEvent, e[0], e[1][:40]+"\n\ndata: {\"error\":{\"message\":\"gone\"}}\n\n")
+	f("named error behind half an event", ErrEvent, e[0], e[1][:len(e[1])-3]+"\n\nevent: error\ndata: {}\n\n")
+	f("half an event and a blank line", ErrShort, e[0], e[1][:40]+"\n\n")
 	f("named error", ErrEvent, e[0], "event: error\ndata: {}\n\n")
 	f("error and more", ErrEvent, e[0], "data: {\"error\":{\"message\":\"gone\"}}\n\n"+strings.Repeat(" ", 500))
 }

@@ -75,13 +75,13 @@ func (s *Stream) Next(b []byte) (Event, error) {
 		n, rest := number(got[at:])
 		last, rest := number(rest) // number stops at 18 digits
 		if len(rest) != len(got)-at-stampDigits {
-			return Event{}, s.wrong(got)
+			return Event{}, s.wrong(b)
 		}
 		e.Sent = int64(n)*10 + int64(last)
 		copy(s.want[at:], got[at:at+stampDigits])
 	}
 	if !bytes.Equal(got, s.want) {
-		return Event{}, s.wrong(got)
+		return Event{}, s.wrong(b)
 	}
 	n, ok := s.answer.Token(s.next)
 	e.Token, e.First = ok, ok && n == 0
@@ -108,7 +108,13 @@ func (s *Stream) End(rest []byte) error {
 }
 
 // isErrorEvent knows the two forms in use: a named event, and a data line whose
-// object holds an error.
+// object holds an error. Before it may stand what was left of a broken event, and
+// the blank line that ends it.
 func isErrorEvent(b []byte) bool {
-	return bytes.HasPrefix(b, []byte("event: error")) || bytes.HasPrefix(b, []byte(`data: {"error"`))
+	for line := range bytes.Lines(b) {
+		if bytes.HasPrefix(line, []byte("event: error")) || bytes.HasPrefix(line, []byte(`data: {"error"`)) {
+			return true
+		}
+	}
+	return false
 }

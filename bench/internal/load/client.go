@@ -24,10 +24,12 @@ type client struct {
 // response is the head of an answer. Body has to be read to io.EOF before the
 // next request.
 type response struct {
-	status int
-	sse    bool
-	close  bool // the server closes the connection after it
-	body   io.Reader
+	status   int
+	sse      bool
+	close    bool // the server closes the connection after it
+	upstream string
+	attempts int // both as the gateway tells them, else empty and 0
+	body     io.Reader
 }
 
 // errHead is wrapped when an answer does not start like one of HTTP/1.1.
@@ -90,6 +92,12 @@ func (c *client) head() (response, error) {
 			r.close = bytes.EqualFold(value, []byte("close"))
 		case bytes.EqualFold(name, []byte("Content-Type")):
 			r.sse = bytes.HasPrefix(value, []byte("text/event-stream"))
+		case bytes.EqualFold(name, []byte("X-AI-Gateway-Upstream")):
+			r.upstream = string(value)
+		case bytes.EqualFold(name, []byte("X-AI-Gateway-Attempts")):
+			if r.attempts, err = strconv.Atoi(string(value)); err != nil {
+				return r, fmt.Errorf("%w: %.100q", errHead, line)
+			}
 		}
 	}
 	switch {

@@ -43,6 +43,7 @@ type Spec struct {
 	Together    bool          `json:"together"` // load all targets at once instead of in turn
 	Timeout     time.Duration `json:"timeout"`  // of one request
 	Upstream    int           `json:"upstream"` // process of the upstream; 0: none
+	Journal     bool          `json:"journal"`  // write down every request
 }
 
 // Result is what happened to a target in the measured time.
@@ -56,6 +57,7 @@ type Result struct {
 	Errors   map[string]int  `json:"errors,omitempty"`
 	Wrong    int64           `json:"wrong,omitempty"`  // answers with a byte that should not be there
 	Sample   string          `json:"sample,omitempty"` // of a wrong answer
+	Journal  []Entry         `json:"journal,omitempty"`
 
 	// CPU is the proxy's from the first slice of any target to the last: what
 	// a proxy does after an answer has gone out belongs to its cost.
@@ -64,6 +66,18 @@ type Result struct {
 	// Others is the share of the machine, 0 to 1, that was taken by what is
 	// no part of the measurement. It is the same for all targets.
 	Others float64 `json:"others"`
+}
+
+// Entry is one request in a journal. Times are in nanoseconds since 1970.
+type Entry struct {
+	Begun    int64  `json:"begun"`
+	Head     int64  `json:"head"` // when the answer began; 0: it never did
+	Ended    int64  `json:"ended"`
+	Status   int    `json:"status"`
+	Upstream string `json:"upstream"` // instance and attempts, as the gateway tells them
+	Attempts int    `json:"attempts"`
+	Stream   bool   `json:"stream"`
+	Error    string `json:"error"` // empty: answered in full and right
 }
 
 // run is what the workers of all targets share.
@@ -206,6 +220,7 @@ func sum(workers []*worker) Result {
 		latency.Merge(&w.latency)
 		ttft.Merge(&w.ttft)
 		delay.Merge(&w.delay)
+		res.Journal = append(res.Journal, w.journal...)
 		for what, n := range w.errors {
 			res.Errors[what] += n
 		}

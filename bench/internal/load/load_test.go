@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func spec(address string, o chat.Order) Spec {
 
 func startMock(t *testing.T) string {
 	t.Helper()
-	s, err := mock.Listen(2)
+	s, err := mock.Listen("127.0.0.1:0", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +134,55 @@ func TestLoadSeesFaults(t *testing.T) {
 		first, _, _ := strings.Cut(a, "\n\n")
 		_, _ = io.WriteString(w, first+"\n\n"+a)
 	})
+}
+
+// TestJournal guards that a journal has every request, with what the gateway told
+// of it.
+func TestJournal(t *testing.T) {
+	upstream := startMock(t)
+	var requests atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := requests.Add(1)
+		w.Header().Set("X-AI-Gateway-Upstream", "127.0.0.2:1/v1")
+		w.Header().Set("X-AI-Gateway-Attempts", "2")
+		switch n % 3 {
+		case 0:
+			http.Error(w, "no", http.StatusBadGateway)
+		case 1:
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "\n\ndata: {\"error\":{}}\n\n")
+		default:
+			res, err := http.Post("http://"+upstream+r.URL.Path, "application/json", r.Body)
+			if err != nil {
+				return // the load was stopped
+			}
+			defer res.Body.Close()
+			w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
+			_, _ = io.Copy(w, res.Body)
+		}
+	}))
+	defer s.Close()
+	what := spec(strings.TrimPrefix(s.URL, "http://"), chat.Order{Tokens: 5, Stream: true})
+	what.Journal, what.Warm, what.Slice = true, 0, 100*time.Millisecond
+	results, err := Run(context.Background(), what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := results[0]
+	if len(r.Journal) != int(requests.Load()) {
+		t.Errorf("got %d entries, want one for each of %d requests", len(r.Journal), requests.Load())
+	}
+	got := map[string]int{}
+	for _, e := range r.Journal {
+		got[fmt.Sprintf("%d %s %d %v %s", e.Status, e.Upstream, e.Attempts, e.Stream, e.Error)]++
+		if e.Begun >= e.Head || e.Head > e.Ended {
+			t.Errorf("got times %+v, want them in order", e)
+		}
+	}
+	if len(got) != 3 || got["200 127.0.0.2:1/v1 2 true "] != int(r.Requests) || got["200 127.0.0.2:1/v1 2 true error event"] != r.Errors["error event"] ||
+		got["502 127.0.0.2:1/v1 2 true status 502"] != r.Errors["status 502"] {
+		t.Errorf("got entries %v, want those of %d right answers and %v", got, r.Requests, r.Errors)
+	}
 }
 
 func TestLoadReportsARefusedConnection(t *testing.T) {

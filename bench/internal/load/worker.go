@@ -38,6 +38,8 @@ type tally struct {
 	errors               map[string]int
 	wrong                int64
 	sample               string // of what was wrong
+	entry                Entry  // of the request under way
+	journal              []Entry
 }
 
 func newTally() *tally { return &tally{errors: map[string]int{}} }
@@ -63,6 +65,7 @@ func (w *worker) disconnect() {
 func (w *worker) loop(ctx context.Context, stop time.Time) {
 	for {
 		start := time.Now()
+		w.entry = Entry{Begun: start.UnixNano(), Stream: w.run.spec.Order.Stream}
 		err := w.exchange(start)
 		now := time.Now()
 		switch {
@@ -75,6 +78,9 @@ func (w *worker) loop(ctx context.Context, stop time.Time) {
 		default:
 			w.errors[cause(err)]++
 		}
+		if w.run.spec.Journal {
+			w.note(now, err)
+		}
 		if err != nil {
 			w.disconnect()
 			time.Sleep(10 * time.Millisecond) // keeps errors from spinning
@@ -83,6 +89,15 @@ func (w *worker) loop(ctx context.Context, stop time.Time) {
 			return
 		}
 	}
+}
+
+// note writes the request under way down.
+func (w *worker) note(now time.Time, err error) {
+	w.entry.Ended = now.UnixNano()
+	if err != nil {
+		w.entry.Error = cause(err)
+	}
+	w.journal = append(w.journal, w.entry)
 }
 
 // cause names an error so that the same causes count as one.
@@ -125,6 +140,8 @@ func (w *worker) exchange(start time.Time) error {
 	if err != nil {
 		return err
 	}
+	w.entry.Head = time.Now().UnixNano()
+	w.entry.Status, w.entry.Upstream, w.entry.Attempts = r.status, r.upstream, r.attempts
 	switch {
 	case r.status != 200:
 		return fmt.Errorf("status %d", r.status)

@@ -18,17 +18,17 @@ import (
 	"sync"
 )
 
-// Server listens on loopback ports of its choice, which all answer alike.
+// Server listens on several addresses, which all answer alike.
 type Server struct{ listeners []net.Listener }
 
-// Listen takes n free ports.
-func Listen(n int) (*Server, error) {
+// Listen takes the given addresses, host:port, where port 0 is one that is free.
+func Listen(addresses ...string) (*Server, error) {
 	s := &Server{}
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for i, address := range addresses {
+		l, err := net.Listen("tcp", address)
 		if err != nil {
 			s.close()
-			return nil, fmt.Errorf("listening on port %d of %d: %w", len(s.listeners)+1, n, err)
+			return nil, fmt.Errorf("listening on address %d of %d: %w", i+1, len(addresses), err)
 		}
 		s.listeners = append(s.listeners, l)
 	}

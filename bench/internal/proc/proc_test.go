@@ -101,6 +101,35 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// TestKill guards that a killed process gets no time to end as it would like to.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	p, err := Start("script", dir, filepath.Join(dir, "log"), "/bin/sh", "-c", `trap "echo bye; exit" TERM; echo up; while :; do sleep 0.01; done`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop(0)
+	err = p.Ready(context.Background(), 10*time.Second, func() error {
+		if string(p.Log()) != "up\n" {
+			return errors.New("not up")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kill()
+	p.Stop(time.Second)
+	select {
+	case <-p.Done():
+	default:
+		t.Error("still there after Kill")
+	}
+	if got := string(p.Log()); got != "up\n" {
+		t.Errorf("got log %q, want that of a process without warning", got)
+	}
+}
+
 func TestProcessThatEndsTellsWhy(t *testing.T) {
 	dir := t.TempDir()
 	p, err := Start("script", dir, filepath.Join(dir, "log"), "/bin/sh", "-c", "echo bad port; exit 1")

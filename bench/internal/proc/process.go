@@ -107,6 +107,15 @@ func (p *Process) Stop(grace time.Duration) {
 	})
 }
 
+// Kill ends the process and its group at once. It returns when the process has
+// ended; after Stop or Kill it does nothing.
+func (p *Process) Kill() {
+	p.stop.Do(func() {
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	})
+}
+
 func (p *Process) signal(s syscall.Signal) {
 	_ = syscall.Kill(-p.PID(), s) // fails only when the group is gone
 }
