@@ -46,6 +46,19 @@ type Config struct {
 	// as a duration. The default is 300.
 	AlertCooldown Seconds `json:"alert_cooldown"`
 
+	// Timeouts are the deadlines of an attempt, for all instances that do not set
+	// their own.
+	Timeouts TimeoutsConfig `json:"timeouts"`
+
+	// Retries bound what one request may cost the fleet.
+	Retries RetriesConfig `json:"retries"`
+
+	// StreamKeepalive is how long a client that waits for a stream to begin hears
+	// nothing; then it gets the stream's header and a comment, and another comment
+	// each time this has passed. If the request fails after that, the error can only
+	// come as an event in the stream. The default is 0: off.
+	StreamKeepalive Seconds `json:"stream_keepalive"`
+
 	// EngineRoutes are the paths outside of the OpenAI API that are passed on. The
 	// default are the scoring routes of vLLM and SGLang: /tokenize, /detokenize,
 	// /score, /v1/score, /rerank, /v1/rerank, /v2/rerank, /classify, /pooling. A
@@ -89,9 +102,57 @@ type InstanceConfig struct {
 	// It is shown in /health.
 	Engine string `json:"engine"`
 
+	// Timeouts go before those of the file.
+	Timeouts TimeoutsConfig `json:"timeouts"`
+
 	// Paths replaces whole paths: {"/v1/chat/completions": "/custom/chat"} sends the
 	// gateway's path on the left to the server's path on the right.
 	Paths map[string]string `json:"paths"`
+}
+
+// TimeoutsConfig is a set of deadlines, in seconds or as durations. 0 is none.
+type TimeoutsConfig struct {
+	// Connect bounds the opening of a connection. The default is 3.
+	Connect *Seconds `json:"connect"`
+
+	// TLS bounds the handshake on it. The default is 5.
+	TLS *Seconds `json:"tls"`
+
+	// FirstToken bounds the time until the model begins to answer a request for a
+	// stream. It is not applied where no other instance could be asked instead. The
+	// default is 300.
+	FirstToken *Seconds `json:"first_token"`
+
+	// FirstTokenPerMB is added for each million bytes of the request. The default
+	// is 60.
+	FirstTokenPerMB *Seconds `json:"first_token_per_mb"`
+
+	// Stall bounds the silence in the middle of an answer. The default is 120.
+	Stall *Seconds `json:"stall"`
+
+	// Total bounds a request as a whole, with all attempts. The default is 1800.
+	Total *Seconds `json:"total"`
+}
+
+// RetriesConfig bounds the attempts of a request.
+type RetriesConfig struct {
+	// Attempts is how many instances one request may be sent to, 1 to 100. The
+	// default is 3.
+	Attempts int `json:"attempts"`
+
+	// Time is how long after its beginning a request may be sent to yet another
+	// instance, in seconds or as a duration; 0 sets no limit. The default is 600.
+	Time Seconds `json:"time"`
+
+	// Ratio is how many retries a pool may make for each request, in the long run. A
+	// reserve of 100, refilled by 10 a second, comes on top. 0 sets no limit. The
+	// default is 0.2.
+	Ratio float64 `json:"ratio"`
+
+	// MaxBody is the size in bytes over which a request is not sent to a second
+	// instance, unless the first could not even be reached; 0 sets no limit. The
+	// default is 33554432, 32 MiB.
+	MaxBody int64 `json:"max_body"`
 }
 
 const (
@@ -150,6 +211,7 @@ func parseConfig(src []byte, dir string) (*Config, error) {
 	c := &Config{
 		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
+		Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}
 	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
 	var all json5.Errors

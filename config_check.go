@@ -49,6 +49,18 @@ func (c *Config) check(doc *json5.Document) json5.Errors {
 	if c.ErrorWindow < Seconds(1e9) {
 		ch.report([]any{"error_window"}, "got less than a second, want 1 or more")
 	}
+	if c.Retries.Attempts < 1 || c.Retries.Attempts > 100 {
+		ch.report([]any{"retries", "attempts"}, "got %d, want 1 to 100", c.Retries.Attempts)
+	}
+	if c.Retries.Ratio < 0 || c.Retries.Ratio > 10 {
+		ch.report([]any{"retries", "ratio"}, "got a number outside of 0 to 10")
+	}
+	if c.Retries.MaxBody < 0 {
+		ch.report([]any{"retries", "max_body"}, "got %d, want 0 or more bytes", c.Retries.MaxBody)
+	}
+	if c.StreamKeepalive > 0 && c.StreamKeepalive < Seconds(1e9) {
+		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
+	}
 	for n, path := range c.EngineRoutes {
 		if !canonical(path) || path == "/" {
 			ch.report([]any{"engine_routes", n}, "got a text that is no path such as /tokenize, without query, escapes or empty parts")

@@ -1,20 +1,19 @@
 package aigateway
 
 import (
-	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
-
-// maxAttempts bounds how many instances one request may try.
-const maxAttempts = 3
 
 // exchange is one client's request on its way to an answer. It belongs to the
 // request's goroutine; a transport goroutine reads only the body.
 type exchange struct {
+	id      string // of the request: unique, shown to the client and in the log
 	request *http.Request
 	writer  http.ResponseWriter
+	began   time.Duration
 
 	snap  *snapshot // the file as it was when the request came
 	route *route
@@ -23,9 +22,23 @@ type exchange struct {
 	pool  *pool
 
 	policy  policy
-	current *instance   // of the attempt under way; its lease is held
-	tried   []*instance // of all attempts so far, current included
-	last    error       // of the attempt that failed last
+	now     time.Duration // when the choice under way was made
+	leeway  leeway        // of that choice
+	current *attempt      // under way; its lease is held
+	tried   []*instance   // of all attempts so far, current included
+	last    verdict       // of the attempt that ended last
+	reply   *reply        // the last error of an instance's own that the client may see
+	noModel *reply        // the last that says the model is missing: true only if all say so
+	lacking int           // attempts that ended so
+	rest    time.Duration // the shortest that an instance asked for
+	events  logger
+
+	ejections sync.Locker // of the store
+
+	// What nearly every exchange needs once is part of it, to be allocated with it.
+	firstAttempt attempt
+	firstTried   [1]*instance
+	headerValues [4]string
 }
 
 // canUse reports whether i may be chosen for the next attempt.
@@ -33,59 +46,139 @@ func (x *exchange) canUse(i *instance) bool {
 	if i.maxConcurrency > 0 && i.state.inFlight.Load() >= int64(i.maxConcurrency) {
 		return false
 	}
-	return len(x.tried) == 0 || !slices.Contains(x.tried, i)
+	return i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !slices.Contains(x.tried, i))
 }
 
-// choose ends the attempt under way, if any, and picks the instance of the next
-// one: from the primary tier, or else from the fallback tier. It reports whether
-// there is one.
+// choose begins the next attempt, with an instance of its own. It reports whether
+// there is one, and whether another attempt is allowed at all.
 func (x *exchange) choose() bool {
-	x.release()
-	if len(x.tried) == maxAttempts || x.request.Context().Err() != nil {
+	x.now = clock()
+	if !x.mayTry() {
 		return false
 	}
-	for _, r := range x.pool.tiers {
-		for {
-			i := x.policy.pick(r, x)
-			if i == nil {
-				break
-			}
-			if i.lease() {
-				x.current = i
-				x.tried = append(x.tried, i)
-				return true
-			}
+	return slices.ContainsFunc(x.steps(), x.chooseFrom)
+}
+
+// mayTry reports whether the bounds on attempts allow another one.
+func (x *exchange) mayTry() bool {
+	x.end()
+	n, r := len(x.tried), &x.snap.retries
+	if n == 0 {
+		x.pool.budget.requests.Add(1)
+		return true
+	}
+	if x.request.Context().Err() != nil || !x.last.elsewhere || n >= r.attempts ||
+		r.time > 0 && x.now-x.began >= r.time || x.tooLarge() && !x.last.reason.unsent() {
+		return false
+	}
+	return x.pool.budget.take(x.now, r.ratio)
+}
+
+// tooLarge reports whether the body is over retries.max_body: it is sent to one
+// instance only.
+func (x *exchange) tooLarge() bool {
+	limit := x.snap.retries.maxBody
+	return limit > 0 && int64(len(x.body.bytes)) > limit
+}
+
+// step is one part of a choice: a tier, and what may be looked past there.
+type step struct {
+	tier   tier
+	leeway leeway
+}
+
+var (
+	usualSteps   = []step{{primary, careful}, {primary, hurried}, {fallback, careful}, {fallback, hurried}, {primary, anyway}, {fallback, anyway}}
+	pressedSteps = []step{{primary, pressed}, {primary, anyway}}
+	rescueSteps  = []step{{fallback, careful}, {fallback, hurried}, {primary, careful}, {primary, hurried}, {primary, anyway}, {fallback, anyway}}
+)
+
+// steps returns the order in which instances are looked for. The last attempt
+// belongs to the fallback tier, so that a request survives the loss of all
+// primaries also before they are ejected; less than half of the primaries usable
+// and no fallback, and ejections for slowness are looked past.
+func (x *exchange) steps() []step {
+	n := len(x.tried)
+	if n > 0 && n == x.snap.retries.attempts-1 && len(x.pool.tiers[fallback].instances) > 0 {
+		return rescueSteps
+	}
+	if x.pool.pressed() {
+		return pressedSteps
+	}
+	return usualSteps
+}
+
+// chooseFrom begins an attempt with an instance that the policy picks.
+func (x *exchange) chooseFrom(s step) bool {
+	x.leeway = s.leeway
+	for {
+		i := x.policy.pick(x.pool.tiers[s.tier], x)
+		if i == nil {
+			return false
+		}
+		trial, ok := i.state.health.try(x.now, s.leeway)
+		if !ok {
+			continue
+		}
+		if i.lease() {
+			x.begin(i, trial)
+			return true
+		}
+		if trial {
+			i.state.health.settle(result{begun: x.now, ended: x.now, trial: true}, nil)
 		}
 	}
-	return false
+}
+
+// begin makes i's attempt the one under way.
+func (x *exchange) begin(i *instance, trial bool) {
+	a := &x.firstAttempt
+	if len(x.tried) == 0 {
+		x.tried = x.firstTried[:0]
+	} else {
+		a = new(attempt)
+	}
+	a.exchange, a.instance, a.trial, a.begun = x, i, trial, x.now
+	x.tried = append(x.tried, i)
+	x.current = a
+}
+
+// another reports whether a further attempt would find an instance that takes
+// part as usual. The deadline for the first token is for those alone: where
+// nobody else is left, a slow answer is better than none.
+func (x *exchange) another() bool {
+	if len(x.tried) >= x.snap.retries.attempts || x.tooLarge() {
+		return false
+	}
+	saved := x.leeway
+	defer func() { x.leeway = saved }()
+	x.leeway = hurried
+	return slices.ContainsFunc(x.pool.tiers[primary].instances, x.canUse) ||
+		slices.ContainsFunc(x.pool.tiers[fallback].instances, x.canUse)
+}
+
+// end gives up the attempt under way, if there is one.
+func (x *exchange) end() {
+	if a := x.current; a != nil {
+		x.current = nil
+		a.end()
+	}
+}
+
+// rules returns what an instance's health is to know of the file and its pool.
+func (x *exchange) rules(i *instance) rules {
+	return rules{
+		threshold: x.snap.threshold, window: x.snap.errorWindow, lock: x.ejections,
+		last: func() bool { return x.pool.lastIs(i) },
+	}
 }
 
 // lease counts a request in flight on i, unless i is full. Every lease is given
-// back once, by [exchange.release].
+// back once, by [attempt.end].
 func (i *instance) lease() bool {
 	if n := i.state.inFlight.Add(1); i.maxConcurrency > 0 && n > int64(i.maxConcurrency) {
 		i.state.inFlight.Add(-1)
 		return false
 	}
 	return true
-}
-
-// release ends the attempt under way, if there is one.
-func (x *exchange) release() {
-	if x.current != nil {
-		x.current.state.inFlight.Add(-1)
-		x.current = nil
-	}
-}
-
-// finish counts how the attempt under way ended.
-func (x *exchange) finish(o outcome) {
-	x.current.state.health.record(o, time.Now(), x.snap.errorWindow)
-}
-
-type exchangeKey struct{}
-
-// exchangeOf returns the exchange that ctx was given by [Handler.ServeHTTP].
-func exchangeOf(ctx context.Context) *exchange {
-	return ctx.Value(exchangeKey{}).(*exchange)
 }

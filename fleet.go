@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -45,12 +46,14 @@ type instance struct {
 	paths  map[string]string
 
 	authorization string      // "Bearer KEY", or "" to send the client's own
+	ownKey        bool        // the file gives it a key, if only as a header
 	key           string      // the bare key, for dialects that send it elsewhere
 	headers       http.Header // set on every request, canonical names
 	upstreamModel string      // "" to send the client's name for it
 	modelJSON     []byte      // upstreamModel as a JSON text
 
 	maxConcurrency int // 0: no limit
+	deadlines      deadlines
 	state          *instanceState
 
 	// upstream goes to the proxy as the choice of an own policy; hashed is the
@@ -86,6 +89,10 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 		for name, value := range c.Headers {
 			i.headers.Set(name, value)
 		}
+	}
+	i.ownKey = c.APIKey != ""
+	for _, name := range []string{"Authorization", "Api-Key", "X-Api-Key"} {
+		i.ownKey = i.ownKey || i.headers[name] != nil
 	}
 	address := dialAddress(u)
 	i.upstream = &reverseproxy.Upstream{Host: &state.host, Dial: address, MaxRequests: c.MaxConcurrency}
@@ -149,8 +156,58 @@ func normalURL(raw string) string {
 
 // pool is all instances of one model, in tiers.
 type pool struct {
-	model string
-	tiers [2]*rotation
+	model  string
+	tiers  [2]*rotation
+	budget *retryBudget
+
+	changes *atomic.Uint64 // of the store: counts changes of phase
+	census  atomic.Pointer[census]
+}
+
+// census is how many instances of a pool took part as usual after so many changes
+// of phase.
+type census struct {
+	changes uint64
+	usable  [2]int // by tier
+}
+
+// usable counts the instances of each tier that take part as usual. It counts
+// anew only after a change.
+func (p *pool) usable() [2]int {
+	now := p.changes.Load()
+	if c := p.census.Load(); c != nil && c.changes == now {
+		return c.usable
+	}
+	c := &census{changes: now}
+	for t, r := range p.tiers {
+		for _, i := range r.instances {
+			if i.state.health.usable() {
+				c.usable[t]++
+			}
+		}
+	}
+	p.census.Store(c)
+	return c.usable
+}
+
+// pressed reports whether so few primaries are usable, and no fallback, that
+// ejections for slowness have to be looked past: Envoy calls it panic.
+func (p *pool) pressed() bool {
+	usable := p.usable()
+	return usable[fallback] == 0 && 2*usable[primary] < len(p.tiers[primary].instances)
+}
+
+// lastIs reports whether i is usable and no other instance of the pool is. The
+// count is made on the spot: of two that fail at once one must stay.
+func (p *pool) lastIs(i *instance) bool {
+	for _, r := range p.tiers {
+		for _, other := range r.instances {
+			if other != i && other.state.health.usable() {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // fleet is the set of pools that one config.json5 describes. It is immutable.
@@ -161,10 +218,11 @@ type fleet struct {
 	models    []string         // sorted names of pools
 }
 
-// newFleet sorts instances into pools. A model's fallback tier are the fallback
+// newFleet sorts instances into pools. Budgets are those of the fleet before, by
+// model; changes counts the changes of phase in the store. A model's fallback tier are the fallback
 // instances that name it or, if none does, those of anyModel; the same rule
 // gives the primary tier of a model that only fallback instances name.
-func newFleet(instances []*instance) *fleet {
+func newFleet(instances []*instance, budgets map[string]*retryBudget, changes *atomic.Uint64) *fleet {
 	f := &fleet{instances: instances, pools: make(map[string]*pool)}
 	byModel := make(map[string]*[2][]*instance)
 	for _, i := range instances {
@@ -176,7 +234,11 @@ func newFleet(instances []*instance) *fleet {
 	}
 	rest := byModel[anyModel]
 	for model, tiers := range byModel {
-		p := &pool{model: model}
+		p := &pool{model: model, budget: budgets[model], changes: changes}
+		if p.budget == nil {
+			p.budget = new(retryBudget)
+			budgets[model] = p.budget
+		}
 		for t := range tiers {
 			members := tiers[t]
 			if len(members) == 0 && rest != nil {

@@ -153,7 +153,8 @@ type seenRequest struct {
 	header                  http.Header
 }
 
-// witness is an instance that notes what it is sent and answers with answer.
+// witness is an instance that notes what it is sent and answers with answer, or
+// with an empty object.
 type witness struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -163,6 +164,9 @@ type witness struct {
 func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
 	t.Helper()
 	w := new(witness)
+	if answer == nil {
+		answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }
+	}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -171,9 +175,7 @@ func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
 		w.mu.Lock()
 		w.seen = append(w.seen, seenRequest{r.Method, r.RequestURI, r.Host, string(body), r.ContentLength, r.Header.Clone()})
 		w.mu.Unlock()
-		if answer != nil {
-			answer(rw, r)
-		}
+		answer(rw, r)
 	}))
 	t.Cleanup(w.Close)
 	return w

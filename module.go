@@ -15,6 +15,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -38,9 +39,10 @@ func init() {
 // A client meets these statuses of the gateway's own, with a body in the shape of
 // its API's errors: 400 for a body whose model cannot be read without doubt, 404
 // for a path that is not forwarded or a model that no instance serves, 413 for a
-// body over max_body, 415 for a compressed one, 502 when no instance answered, 503
-// when none is free, 504 when they were too slow. Every other answer is an
-// instance's, unchanged.
+// body over max_body, 415 for a compressed one, 429 when all instances want to be
+// left alone, 502 when none gave a valid answer, 503 when none is free or can be
+// reached, 504 when they were too slow. Every other answer is an instance's,
+// unchanged; a stream that breaks ends with an error event and an aborted transfer.
 type Handler struct {
 	// Config is the path of the fleet's file. Relative paths start at the working
 	// directory in JSON, and at the Caddyfile's folder in a Caddyfile. The file is
@@ -134,6 +136,10 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		h.policyName = named.Policy
 	}
 	p.LoadBalancing.SelectionPolicy = chosen{}
+	if stock, ok := p.Transport.(*reverseproxy.HTTPTransport); ok {
+		stock.Transport.DialContext = within(stock.Transport.DialContext)
+		stock.Transport.DialTLSContext = within(stock.Transport.DialTLSContext)
+	}
 	p.Transport = transport{p.Transport}
 	return nil
 }
@@ -182,6 +188,10 @@ func (h *Handler) transportDefaults(raw json.RawMessage) (json.RawMessage, error
 		}
 	}
 	setDefault(options, "compression", false)
+	// timeouts.connect bounds it, and may be longer than Caddy's default.
+	setDefault(options, "dial_timeout", int64(time.Hour))
+	// net/http allows 10 MB, and needs several times as much to read them.
+	setDefault(options, "max_response_header_size", 256<<10)
 	if options["forward_proxy_url"] == nil && !h.ProxyEnvironment {
 		setDefault(options, "network_proxy", map[string]any{"from": "none"})
 	}
@@ -224,6 +234,8 @@ func (h *Handler) proxyProvisioned() bool {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	snap := h.store.snapshot()
 	rt := newRoute(r, snap.engineRoutes)
+	id := newRequestID()
+	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
 	if rt.service != serveProxy {
 		leaveBody(w, r)
 		h.serveOwn(w, &rt, snap)
@@ -239,15 +251,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer body.release()
 
-	x := &exchange{request: r, writer: w, snap: snap, route: &rt, ask: asked, body: body, policy: newPolicy(h.policy, snap.strategy)}
-	defer x.release()
+	x := &exchange{
+		id: id, request: r, writer: w, began: clock(), snap: snap, route: &rt, ask: asked, body: body,
+		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger}, ejections: &h.store.ejections,
+	}
+	defer x.end()
 	if x.pool = snap.fleet.pool(asked.model); x.pool == nil {
 		noPool(asked.model, snap).write(w, rt.dialect)
 		return nil
 	}
+	if snap.keepalive > 0 && asked.stream {
+		k := newKeepalive(w, rt.stream, snap.keepalive)
+		defer k.end()
+		w, x.writer = k, k
+	}
 	if !x.choose() {
-		w.Header().Set("Retry-After", "1")
-		unavailable(http.StatusServiceUnavailable, "no_instance", "every instance of the model is busy or switched off").write(w, rt.dialect)
+		x.nobody(w)
 		return nil
 	}
 	return h.forward(w, x, next)
@@ -283,17 +302,10 @@ func (h *Handler) forward(w http.ResponseWriter, x *exchange, next caddyhttp.Han
 	if err == nil {
 		return nil
 	}
-	status := http.StatusBadGateway
-	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failed.StatusCode >= 500 {
-		status = failed.StatusCode
+	if x.request.Context().Err() != nil {
+		return err
 	}
-	h.logger.Warn("no instance answered",
-		zap.String("model", x.pool.model), zap.Int("attempts", len(x.tried)), zap.Int("status", status), zap.Error(err))
-	code, message := "upstream_error", "no instance of the model could be reached"
-	if status == http.StatusGatewayTimeout {
-		code, message = "upstream_timeout", "the model's instances did not answer in time"
-	}
-	unavailable(status, code, message).write(w, x.route.dialect)
+	x.fails(w)
 	return nil
 }
 

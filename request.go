@@ -27,9 +27,10 @@ const (
 
 // ask is what the gateway reads of a request.
 type ask struct {
-	model string // "" if the request names none
-	form  askForm
-	place splice.Value // of the model's value in the body
+	model  string // "" if the request names none
+	stream bool   // the answer is wanted as a stream
+	form   askForm
+	place  splice.Value // of the model's value in the body
 }
 
 // askForm says where a request names its model.
@@ -78,6 +79,9 @@ func readModel(r *http.Request, body []byte) (ask, *apiError) {
 		return readQuery(r)
 	}
 	contentType := r.Header.Get("Content-Type")
+	if contentType == "application/json" { // as nearly all clients say
+		return readJSON(body)
+	}
 	media, params, err := mime.ParseMediaType(contentType)
 	if strings.HasPrefix(media, "multipart/") {
 		if !takesForm(r.URL.Path) {
@@ -100,14 +104,14 @@ func readModel(r *http.Request, body []byte) (ask, *apiError) {
 }
 
 func readJSON(body []byte) (ask, *apiError) {
-	var found [1]splice.Value
-	if err := splice.Scan(body, maxDepth, modelMember, found[:]); err != nil {
+	var found [2]splice.Value
+	if err := splice.Scan(body, maxDepth, askMembers, found[:]); err != nil {
 		if duplicate, ok := errors.AsType[*splice.DuplicateError](err); ok {
 			return ask{}, badRequest("duplicate_member", duplicate.Name, err.Error())
 		}
 		return ask{}, badRequest("invalid_json", "", "invalid JSON body: "+err.Error())
 	}
-	a := ask{form: askJSON, place: found[0]}
+	a := ask{form: askJSON, place: found[0], stream: string(found[1].Raw(body)) == "true"}
 	switch a.place.Kind(body) {
 	case "nothing", "null":
 		return a, nil
@@ -122,7 +126,7 @@ func readJSON(body []byte) (ask, *apiError) {
 	}
 }
 
-var modelMember = []string{"model"}
+var askMembers = []string{"model", "stream"}
 
 func readForm(body []byte, boundary string) (ask, *apiError) {
 	place, err := splice.Field(body, boundary, "model")

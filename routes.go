@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // service is what answers a path.
@@ -48,8 +50,9 @@ var defaultEngineRoutes = []string{
 type route struct {
 	service service
 	dialect dialect
-	path    string // canonical: no escapes, no empty or dot segments
-	rest    string // path below /v1, or "" where the path stands at a server's root
+	path    string         // canonical: no escapes, no empty or dot segments
+	rest    string         // path below /v1, or "" where the path stands at a server's root
+	stream  openai.Dialect // of the events, if the answer is a stream
 	method  string
 	model   string // of serveModels: NAME, if the path has one
 }
@@ -59,6 +62,9 @@ type route struct {
 // this list does.
 func newRoute(r *http.Request, engineRoutes []string) route {
 	path := r.URL.Path
+	if rt, ok := inference[path]; ok && r.Method == http.MethodPost && r.URL.RawPath == "" {
+		return rt
+	}
 	rt := route{path: path, method: r.Method}
 	if strings.HasPrefix(path, "/v1/messages") {
 		rt.dialect = anthropic
@@ -99,10 +105,22 @@ func newRoute(r *http.Request, engineRoutes []string) route {
 		}
 		if versioned {
 			rt.rest = path[len("/v1"):]
+			rt.stream = openai.DialectOf(path)
 		}
 	}
 	return rt
 }
+
+// inference holds the routes of nearly all requests, ready made.
+var inference = func() map[string]route {
+	routes := make(map[string]route)
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"} {
+		routes[path] = route{
+			service: serveProxy, path: path, rest: path[len("/v1"):], stream: openai.DialectOf(path), method: http.MethodPost,
+		}
+	}
+	return routes
+}()
 
 // canonical reports whether path can be sent on as it is, and means the same to
 // every server.

@@ -191,7 +191,7 @@ func newPolicy(module reverseproxy.Selector, strategy string) policy {
 type chosen struct{}
 
 func (chosen) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
-	return exchangeOf(r.Context()).current.upstream
+	return exchangeOf(r.Context()).current.instance.upstream
 }
 
 // retryMatch is asked by the proxy after a failed attempt whether to make

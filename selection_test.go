@@ -232,6 +232,7 @@ func TestMaxConcurrency(t *testing.T) {
 		}
 		<-release
 		now.Add(-1)
+		io.WriteString(w, "{}")
 	})
 	g := startGateway(t, fmt.Sprintf(`{"instances": [{"url": "%s/v1", "model_name": "m", "max_concurrency": 3}]}`, server.URL))
 	var busy, served atomic.Int64
@@ -249,7 +250,7 @@ func TestMaxConcurrency(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "47 refusals", func() bool { return busy.Load() == 47 })
+	eventually(t, "47 refusals", func() bool { return busy.Load() == 47 && now.Load() == 3 })
 	close(release)
 	wg.Wait()
 	if served.Load() != 3 || most.Load() != 3 {

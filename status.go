@@ -79,6 +79,9 @@ type instanceReport struct {
 	Name              string  `json:"name"`
 	Tier              string  `json:"tier"`
 	Weight            int     `json:"weight"`
+	State             string  `json:"state"`            // serving, ejected, half_open or ramping
+	Reason            reason  `json:"reason,omitempty"` // of the ejection
+	Wait              float64 `json:"wait,omitempty"`   // seconds until its trial, or until slow start or a rest is over
 	UpstreamModel     string  `json:"upstream_model,omitempty"`
 	Engine            string  `json:"engine,omitempty"`
 	MaxConcurrency    int     `json:"max_concurrency,omitempty"`
@@ -92,12 +95,13 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	if h.policyName != "" {
 		report.Strategy = h.policyName
 	}
-	now := time.Now()
+	now := clock()
 	for _, i := range snap.fleet.instances {
-		results, failures := i.state.health.recent(now, snap.errorWindow)
+		v := i.state.health.view(now, snap.errorWindow)
 		report.Instances[i.id] = instanceReport{
 			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
-			RecentErrors: failures, ErrorRate: float64(failures) / float64(max(results, 1)), Name: i.name, Tier: i.tier.String(),
+			RecentErrors: v.failures, ErrorRate: float64(v.failures) / float64(max(v.results, 1)), Name: i.name, Tier: i.tier.String(),
+			State: v.phase.String(), Reason: v.why, Wait: v.wait.Seconds(),
 			Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine, MaxConcurrency: i.maxConcurrency,
 		}
 	}

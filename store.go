@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,10 @@ const settleTime = 20 * time.Millisecond
 type snapshot struct {
 	fleet        *fleet
 	strategy     string
+	threshold    int // of errors that eject
 	errorWindow  time.Duration
+	retries      retries
+	keepalive    time.Duration
 	engineRoutes []string
 	loaded       time.Time
 }
@@ -53,10 +57,14 @@ type store struct {
 	snap   atomic.Pointer[snapshot]
 	logger atomic.Pointer[zap.Logger] // of the newest configuration
 
-	mu     sync.Mutex // guards what load changes
-	states map[string]*instanceState
-	seen   [sha256.Size]byte // of the content that was looked at last, good or bad
-	trial  error             // why it is not in force, or nil
+	mu      sync.Mutex // guards what load changes
+	states  map[string]*instanceState
+	budgets map[string]*retryBudget // by model
+	seen    [sha256.Size]byte       // of the content that was looked at last, good or bad
+	trial   error                   // why it is not in force, or nil
+
+	changes   atomic.Uint64 // of phases, of all instances
+	ejections sync.Mutex    // held while one decides whether it may go
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -87,12 +95,14 @@ func releaseStore(s *store) error {
 }
 
 func newStore(path string, logger *zap.Logger) (*store, error) {
-	s := &store{path: path, states: make(map[string]*instanceState), stop: make(chan struct{})}
+	s := &store{path: path, stop: make(chan struct{})}
 	s.logger.Store(logger)
+	// A change while the watch is being set up shows by this stamp at the first look.
+	last := fileStamp(path)
 	if err := s.load(); err != nil {
 		return nil, err
 	}
-	s.done.Go(s.watch)
+	s.done.Go(func() { s.watch(last) })
 	return s, nil
 }
 
@@ -151,11 +161,17 @@ func (d detailed) Unwrap() error { return d.error }
 func (s *store) publish(cfg *Config) {
 	entries := append(slices.Clone(cfg.Instances), cfg.FallbackInstances...)
 	states := make(map[string]*instanceState, len(entries))
+	shared := defaultDeadlines.with(&cfg.Timeouts)
 	instances := make([]*instance, len(entries))
 	for n, id := range instanceIDs(entries) {
 		state := s.states[id]
 		if state == nil {
 			state = new(instanceState)
+			state.health.changes = &s.changes
+		}
+		if key := sha256.Sum256([]byte(entries[n].APIKey)); state.key != key {
+			state.key = key
+			state.health.keyChanged(clock())
 		}
 		states[id] = state
 		t := primary
@@ -163,16 +179,27 @@ func (s *store) publish(cfg *Config) {
 			t = fallback
 		}
 		instances[n] = newInstance(entries[n], t, id, state)
+		instances[n].deadlines = shared.with(&entries[n].Timeouts)
 	}
 	s.states = states
+	budgets := make(map[string]*retryBudget)
+	maps.Copy(budgets, s.budgets)
+	fleet := newFleet(instances, budgets, &s.changes)
+	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && fleet.pools[model] == nil })
+	s.budgets = budgets
+	s.changes.Add(1)
 	s.snap.Store(&snapshot{
-		fleet: newFleet(instances), strategy: cfg.LoadBalancingStrategy, errorWindow: time.Duration(cfg.ErrorWindow),
-		engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
+		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
+		retries: retries{
+			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
+		},
+		keepalive: time.Duration(cfg.StreamKeepalive), engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
 	})
 }
 
-// watch loads the file when its folder changes, and by the clock.
-func (s *store) watch() {
+// watch loads the file when its folder changes, and by the clock. Last is the
+// file's stamp from before it was loaded.
+func (s *store) watch(last stamp) {
 	watcher, events, failures := s.newWatcher()
 	if watcher != nil {
 		defer watcher.Close() //nolint:errcheck // nothing was written
@@ -181,7 +208,6 @@ func (s *store) watch() {
 	defer poll.Stop()
 	settle := time.NewTimer(pollInterval)
 	settle.Stop()
-	last := fileStamp(s.path)
 	for {
 		select {
 		case <-s.stop:

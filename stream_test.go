@@ -142,13 +142,17 @@ func slicesOf(b []byte, size int) func(func([]byte) bool) {
 // instance sends the next one only after the client has the last.
 func TestStreamFlushes(t *testing.T) {
 	turn := make(chan struct{})
+	event := func(i int) string {
+		return fmt.Sprintf("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%d\"}}]}\n\n", i)
+	}
 	server := startWitness(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := range 20 {
-			fmt.Fprintf(w, "data: {\"n\":%d}\n\n", i)
+			io.WriteString(w, event(i))
 			http.NewResponseController(w).Flush()
 			<-turn
 		}
+		io.WriteString(w, "data: [DONE]\n\n")
 	})
 	g := startGateway(t, fleetOf(server.URL+"/v1"))
 	res, err := client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m"}`))
@@ -157,15 +161,15 @@ func TestStreamFlushes(t *testing.T) {
 	}
 	defer res.Body.Close()
 	for i := range 20 {
-		want := fmt.Sprintf("data: {\"n\":%d}\n\n", i)
+		want := event(i)
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != want {
 			t.Fatalf("event %d: got %q %v, want %q", i, got, err, want)
 		}
 		turn <- struct{}{}
 	}
-	if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
-		t.Errorf("after the last event: got %q %v, want the end", rest, err)
+	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "data: [DONE]\n\n" {
+		t.Errorf("after the last event: got %q %v, want the end mark", rest, err)
 	}
 }
 

@@ -4,71 +4,41 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
 
 // transport makes one attempt: it readies the request for the exchange's current
-// instance, sends it through the proxy's own transport, and counts how it ended.
+// instance, sends it through the proxy's own transport, and judges what comes back.
 type transport struct {
 	inner http.RoundTripper
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := exchangeOf(r.Context())
-	res, err := t.inner.RoundTrip(x.outgoing(r))
+	a := exchangeOf(r.Context()).current
+	res, err := t.inner.RoundTrip(a.outgoing(r))
 	if err != nil {
-		if x.request.Context().Err() != nil {
-			x.finish(outcomeCanceled)
-			return nil, context.Canceled
-		}
-		x.finish(outcomeFailed)
-		x.last = &attemptError{err}
-		return nil, x.last
+		return nil, a.fail(err)
 	}
-	if res.StatusCode >= 500 {
-		x.finish(outcomeFailed)
-	} else {
-		x.finish(outcomeOK)
-	}
-	return res, nil
+	return a.receive(res)
 }
 
-// attemptError is returned for an attempt that brought no answer. It hides the
-// cause from the proxy, which would retry some causes without asking
-// [retryMatch].
-type attemptError struct{ cause error }
+type exchangeKey struct{}
 
-func (e *attemptError) Error() string { return e.cause.Error() }
-
-// Timeout reports whether the instance was too slow, which makes a 504 of it: the
-// proxy asks whether the error is a [net.Error].
-func (e *attemptError) Timeout() bool {
-	timeout, ok := errors.AsType[net.Error](e.cause)
-	return ok && timeout.Timeout()
+// exchangeOf returns the exchange that ctx was given by [Handler.ServeHTTP].
+func exchangeOf(ctx context.Context) *exchange {
+	return ctx.Value(exchangeKey{}).(*exchange)
 }
 
-// Temporary is there for [net.Error], which still has it.
-func (e *attemptError) Temporary() bool { return false }
-
-var _ net.Error = (*attemptError)(nil)
-
-// outgoing returns r as the current instance shall see it. What r shares with
+// outgoing returns r as the attempt's instance shall see it. What r shares with
 // other attempts is copied before it is changed.
-func (x *exchange) outgoing(r *http.Request) *http.Request {
-	i := x.current
-	// The stock dialer reads the table of request variables from a goroutine that
-	// can outlive the attempt, while later handlers write to it: it gets its own.
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	out := r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, maps.Clone(vars)))
+func (a *attempt) outgoing(r *http.Request) *http.Request {
+	x, i := a.exchange, a.instance
+	out := r.WithContext(a.start(r.Context()))
 
 	path, ownQuery := i.target(x.route)
 	query := r.URL.RawQuery
@@ -80,9 +50,9 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	}
 	out.URL = &url.URL{Scheme: i.scheme, Host: i.host, Path: path, RawQuery: ownQuery + query}
 	out.Host = i.host
-	out.Header = x.header(r.Header)
+	out.Header = a.header(r.Header)
 
-	place, text := x.edit()
+	place, text := a.edit()
 	if len(x.body.bytes) == 0 {
 		return out // r has the body of an upgrade, or none
 	}
@@ -95,9 +65,9 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	return out
 }
 
-// header returns the fields for the current instance.
-func (x *exchange) header(from http.Header) http.Header {
-	i, h := x.current, maps.Clone(from)
+// header returns the fields for the attempt's instance.
+func (a *attempt) header(from http.Header) http.Header {
+	x, i, h := a.exchange, a.instance, maps.Clone(from)
 	// Whatever answers is passed on and recorded as it comes, so nothing may be
 	// compressed on the way that no client asked this hop for.
 	h["Accept-Encoding"] = identity
@@ -118,6 +88,9 @@ func (x *exchange) header(from http.Header) http.Header {
 			delete(h, name)
 		}
 	}
+	if id := h["X-Request-Id"]; id != nil && (len(id) != 1 || !safeID(id[0])) {
+		delete(h, "X-Request-Id")
+	}
 	maps.Copy(h, i.headers)
 	// An instance may close a kept connection while the request is on its way
 	// there. This name, with no value to be sent, lets net/http replay the request
@@ -133,10 +106,10 @@ var (
 	forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 )
 
-// edit returns the part of the body that changes for the current instance, and
+// edit returns the part of the body that changes for the attempt's instance, and
 // what takes its place.
-func (x *exchange) edit() (splice.Value, []byte) {
-	i := x.current
+func (a *attempt) edit() (splice.Value, []byte) {
+	x, i := a.exchange, a.instance
 	if i.upstreamModel == "" {
 		return splice.Value{}, nil
 	}

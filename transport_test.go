@@ -130,7 +130,7 @@ func TestClientGone(t *testing.T) {
 	entered, gone := make(chan struct{}), make(chan struct{})
 	server := startWitness(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("when") == "middle" {
-			io.WriteString(w, "data: {}\n\n")
+			io.WriteString(w, `{"begun":`)
 			http.NewResponseController(w).Flush()
 		}
 		entered <- struct{}{}
@@ -186,8 +186,8 @@ func TestAnotherInstance(t *testing.T) {
 		}
 	}
 	cloud.Close()
-	want := `{"error":{"code":"upstream_error","message":"no instance of the model could be reached","param":null,"type":"server_error"}}` + "\n"
-	if status, text := g.post(t, "/v1/completions", `{"model":"m"}`); status != 502 || text != want {
+	want := `{"error":{"code":"upstream_unreachable","message":"no instance of the model could be reached","param":null,"type":"server_error"}}` + "\n"
+	if status, text := g.post(t, "/v1/completions", `{"model":"m"}`); status != 503 || text != want {
 		t.Errorf("all are dead: status %d %s", status, text)
 	}
 }
@@ -206,10 +206,10 @@ func TestTransportDefaults(t *testing.T) {
 			t.Errorf("transport %s: got %s %v, want %s", given, got, err, want)
 		}
 	}
-	f(new(Handler), "", `{"compression":false,"keep_alive":{"idle_timeout":4000000000,"max_idle_conns_per_host":1024},"network_proxy":{"from":"none"},"protocol":"http"}`)
-	f(&Handler{ProxyEnvironment: true}, "", `{"compression":false,"keep_alive":{"idle_timeout":4000000000,"max_idle_conns_per_host":1024},"protocol":"http"}`)
-	f(new(Handler), `{"protocol":"http","compression":true,"keep_alive":{"idle_timeout":7,"max_idle_conns_per_host":8},"network_proxy":{"from":"url"}}`,
-		`{"compression":true,"keep_alive":{"idle_timeout":7,"max_idle_conns_per_host":8},"network_proxy":{"from":"url"},"protocol":"http"}`)
+	f(new(Handler), "", `{"compression":false,"dial_timeout":3600000000000,"keep_alive":{"idle_timeout":4000000000,"max_idle_conns_per_host":1024},"max_response_header_size":262144,"network_proxy":{"from":"none"},"protocol":"http"}`)
+	f(&Handler{ProxyEnvironment: true}, "", `{"compression":false,"dial_timeout":3600000000000,"keep_alive":{"idle_timeout":4000000000,"max_idle_conns_per_host":1024},"max_response_header_size":262144,"protocol":"http"}`)
+	f(new(Handler), `{"protocol":"http","compression":true,"keep_alive":{"idle_timeout":7,"max_idle_conns_per_host":8},"max_response_header_size":262144,"network_proxy":{"from":"url"}}`,
+		`{"compression":true,"dial_timeout":3600000000000,"keep_alive":{"idle_timeout":7,"max_idle_conns_per_host":8},"max_response_header_size":262144,"network_proxy":{"from":"url"},"protocol":"http"}`)
 	f(new(Handler), `{"protocol":"fastcgi"}`, `{"protocol":"fastcgi"}`)
 }
 

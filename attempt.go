@@ -1,0 +1,227 @@
+package aigateway
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/http/httptrace"
+	"net/textproto"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// attempt is one instance's try at an exchange: a lease, deadlines, and in the end
+// a verdict. It belongs to the request's goroutine; its context and its watchdog
+// are used from others.
+type attempt struct {
+	exchange *exchange
+	instance *instance
+	trial    bool
+	begun    time.Duration
+	upgraded bool
+
+	ctx     context.Context // of the instance's connection, while the attempt lasts
+	watch   watchdog
+	relay   relay
+	settled bool
+	rest    time.Duration // that the instance asks for
+}
+
+// attemptContext is the context of a request to an instance. It embeds a
+// cancelable context of the standard library, which the transport recognizes.
+type attemptContext struct {
+	context.Context
+	attempt *attempt
+	// vars is a copy of the table of request variables. The stock dialler reads it
+	// from a goroutine that can outlive the attempt, while later handlers write to
+	// the table itself.
+	vars map[string]any
+	// trace takes the place of the proxy's.
+	trace httptrace.ClientTrace
+}
+
+type attemptKey struct{}
+
+// traceKey is the key of a context's trace, which net/http/httptrace keeps to itself.
+var traceKey = func() any {
+	var c keyCatcher
+	httptrace.ContextClientTrace(&c)
+	return c.key
+}()
+
+// keyCatcher is a context that notes the key it is asked for.
+type keyCatcher struct {
+	context.Context
+	key any
+}
+
+func (c *keyCatcher) Value(key any) any {
+	c.key = key
+	return nil
+}
+
+// maxEarly bounds the answers 1xx that may come before an answer. They are passed on;
+// net/http bounds only those that nobody sees.
+const maxEarly = 100
+
+var errEarly = errors.New("too many 1xx answers")
+
+func (c *attemptContext) Value(key any) any {
+	switch key {
+	case attemptKey{}:
+		return c.attempt
+	case caddyhttp.VarsCtxKey:
+		return c.vars
+	case traceKey:
+		return &c.trace
+	}
+	return c.Context.Value(key)
+}
+
+// start opens the attempt's context below parent and begins the watch.
+func (a *attempt) start(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	a.ctx, a.watch.cancel = ctx, cancel
+	d := &a.instance.deadlines
+	if d.total > 0 {
+		a.watch.total = a.exchange.began + d.total
+	}
+	limit := time.Duration(0)
+	if d.firstToken > 0 && a.exchange.ask.stream && a.exchange.another() {
+		limit = d.firstToken + time.Duration(float64(d.firstTokenPerMB)*float64(len(a.exchange.body.bytes))/1e6)
+	}
+	if limit == 0 && d.stall > 0 {
+		// The watch over stalls, which comes next, then finds a timer that will do.
+		a.watch.begin(a.begun, reasonNone, d.stall)
+	} else {
+		a.watch.begin(a.begun, reasonFirstToken, limit)
+	}
+	vars, _ := parent.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	c := &attemptContext{Context: ctx, attempt: a, vars: maps.Clone(vars)}
+	early, seen := httptrace.ContextClientTrace(parent), 0
+	c.trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
+		if seen++; seen > maxEarly {
+			return errEarly
+		}
+		if early == nil || early.Got1xxResponse == nil {
+			return nil
+		}
+		return early.Got1xxResponse(code, header)
+	}
+	if a.instance.scheme == "https" && d.tls > 0 {
+		c.trace.TLSHandshakeStart = func() { a.watch.handshake(clock(), d.tls) }
+		c.trace.GotConn = func(httptrace.GotConnInfo) { a.watch.connects(clock()) }
+	}
+	return c
+}
+
+// clientGone reports whether the client has left.
+func (a *attempt) clientGone() bool { return a.exchange.request.Context().Err() != nil }
+
+// begins tells that the answer begins and the client gets it.
+func (a *attempt) begins() {
+	if c, changed := a.instance.state.health.begins(a.begun, clock()); changed {
+		a.exchange.events.back(a.instance, c)
+	}
+}
+
+// settle counts how the attempt ended, the first time it is called.
+func (a *attempt) settle(v verdict) {
+	if a.settled {
+		return
+	}
+	a.settled = true
+	x := a.exchange
+	x.last = v
+	r := result{verdict: v, begun: a.begun, ended: clock(), trial: a.trial, rest: a.rest}
+	rules := x.rules(a.instance)
+	c, changed := a.instance.state.health.settle(r, &rules)
+	if changed {
+		x.events.out(a.instance, c)
+	}
+	if v.outcome == outcomeTruncated {
+		x.events.truncated(x, a, v)
+	}
+}
+
+// end gives the lease back and lets the instance know that nobody waits for it
+// any more.
+func (a *attempt) end() {
+	a.watch.stop()
+	switch {
+	case a.settled:
+	case a.upgraded:
+		a.settle(whole)
+	default:
+		a.settle(canceled)
+	}
+	if a.watch.cancel != nil {
+		a.watch.cancel(context.Canceled)
+	}
+	a.instance.state.inFlight.Add(-1)
+}
+
+// describe says who answers, and after how many attempts. It writes to the client's
+// header, for the proxy would copy the instance's once more.
+func (a *attempt) describe() { a.exchange.describe(a.instance) }
+
+func (x *exchange) describe(i *instance) {
+	h, values := x.writer.Header(), &x.headerValues
+	*values = [...]string{i.name, "1", "true", "off; request body is over retries.max_body"}
+	if n := len(x.tried); n > 1 {
+		values[1] = strconv.Itoa(n)
+	}
+	h["X-Ai-Gateway-Upstream"] = values[0:1:1]
+	h["X-Ai-Gateway-Attempts"] = values[1:2:2]
+	if i.tier == fallback {
+		h["X-Ai-Gateway-Fallback"] = values[2:3:3]
+	}
+	if x.tooLarge() {
+		h["X-Ai-Gateway-Retries"] = values[3:4:4]
+	}
+}
+
+// dialer is how a transport opens connections.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// within bounds inner by the deadline of the attempt that dials, and marks its
+// errors.
+func within(inner dialer) dialer {
+	if inner == nil {
+		return nil
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if a, ok := ctx.Value(attemptKey{}).(*attempt); ok && a.instance.deadlines.connect > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, a.instance.deadlines.connect)
+			defer cancel()
+		}
+		conn, err := inner(ctx, network, address)
+		if err != nil {
+			return nil, &connectError{err}
+		}
+		return conn, nil
+	}
+}
+
+// logger tells people of transitions.
+type logger struct{ *zap.Logger }
+
+func (l logger) out(i *instance, c change) {
+	l.Warn("instance is left out", zap.String("upstream", i.id), zap.String("name", i.name), zap.String("model", i.model),
+		zap.Stringer("tier", i.tier), zap.String("reason", string(c.why)), zap.Duration("trial_in", c.wait))
+}
+
+func (l logger) back(i *instance, c change) {
+	l.Info("instance is back", zap.String("upstream", i.id), zap.String("name", i.name), zap.String("model", i.model),
+		zap.Stringer("tier", i.tier), zap.String("reason", string(c.why)))
+}
+
+func (l logger) truncated(x *exchange, a *attempt, v verdict) {
+	l.Warn("answer broke off", zap.String("request_id", x.id), zap.String("upstream", a.instance.id), zap.String("model", x.pool.model),
+		zap.Int("attempt", len(x.tried)), zap.Stringer("outcome", v.outcome), zap.String("reason", string(v.reason)))
+}

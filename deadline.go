@@ -1,0 +1,181 @@
+package aigateway
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// deadlines bound the phases of an attempt on one instance; 0 is none.
+type deadlines struct {
+	connect, tls    time.Duration
+	firstToken      time.Duration // of a stream, until the model begins
+	firstTokenPerMB time.Duration // more, for each MB of the request
+	stall           time.Duration // between two pieces of an answer
+	total           time.Duration // of the request, all attempts together
+}
+
+// defaultDeadlines are those of faults.md, section 3.
+var defaultDeadlines = deadlines{
+	connect: 3 * time.Second, tls: 5 * time.Second, firstToken: 300 * time.Second, firstTokenPerMB: 60 * time.Second,
+	stall: 120 * time.Second, total: 30 * time.Minute,
+}
+
+// with returns d with what c sets in its place.
+func (d deadlines) with(c *TimeoutsConfig) deadlines {
+	for _, set := range []struct {
+		from *Seconds
+		to   *time.Duration
+	}{
+		{c.Connect, &d.connect},
+		{c.TLS, &d.tls},
+		{c.FirstToken, &d.firstToken},
+		{c.FirstTokenPerMB, &d.firstTokenPerMB},
+		{c.Stall, &d.stall},
+		{c.Total, &d.total},
+	} {
+		if set.from != nil {
+			*set.to = time.Duration(*set.from)
+		}
+	}
+	return d
+}
+
+// doneGrace is how long an instance has to end a stream after its end mark. Some
+// hold the connection open.
+const doneGrace = 500 * time.Millisecond
+
+// errDone is the cause of an attempt's end when its answer is whole but the
+// instance does not end it.
+var errDone = &deadlineError{"done"}
+
+// watchdog ends an attempt whose deadline has passed, by canceling its context
+// with a [deadlineError]. A single timer serves all deadlines: it is not moved when
+// bytes come, but looks, when it fires, whether any have.
+type watchdog struct {
+	cancel context.CancelCauseFunc
+	total  time.Duration // reading of the clock; 0 for none
+
+	// waiting is when the read under way began, 0 between reads. A client that
+	// takes its time is no silence of the instance.
+	waiting atomic.Int64
+
+	mu    sync.Mutex
+	timer *time.Timer   // guarded by mu, as all below
+	next  time.Duration // when it fires, or has fired
+	why   reason        // of the phase's deadline
+	limit time.Duration // of the phase; 0 for none
+	due   time.Duration // reading of the clock; for reasonStall it moves with waiting
+	// saved are why, limit and due of the phase that a handshake interrupts.
+	saved     func()
+	connected bool
+	stopped   bool
+}
+
+// begin starts the watch with a deadline for the phase at hand; limit 0 is none.
+func (w *watchdog) begin(now time.Duration, why reason, limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	w.why, w.limit, w.due = why, limit, now+limit
+	w.arm(now)
+}
+
+// handshake puts the deadline of a TLS handshake before that of the phase at hand,
+// unless the attempt has a connection already: the transport goes on dialling
+// when another one becomes free.
+func (w *watchdog) handshake(now, limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped || w.connected || w.saved != nil {
+		return
+	}
+	why, before, due := w.why, w.limit, w.due
+	w.saved = func() { w.why, w.limit, w.due = why, before, due }
+	w.why, w.limit, w.due = reasonTLSTimeout, limit, now+limit
+	w.arm(now)
+}
+
+// connects ends the watch over a handshake.
+func (w *watchdog) connects(now time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.connected = true
+	if w.stopped || w.saved == nil {
+		return
+	}
+	w.saved()
+	w.saved = nil
+	w.arm(now)
+}
+
+// arm sets the timer for the next deadline. One that fires earlier is left alone,
+// as moving it costs more than looking once too often.
+func (w *watchdog) arm(now time.Duration) {
+	next := w.total
+	if w.limit > 0 && (next == 0 || w.due < next) {
+		next = w.due
+	}
+	if next == 0 || w.next > now && w.next <= next {
+		return
+	}
+	w.next = next
+	if w.timer == nil {
+		w.timer = time.AfterFunc(max(1, next-now), w.fire)
+	} else {
+		w.timer.Reset(max(1, next-now))
+	}
+}
+
+// fire ends the attempt, or finds that it is not time yet.
+func (w *watchdog) fire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	now := clock()
+	w.next = 0
+	if w.total > 0 && now >= w.total {
+		w.cancel(&deadlineError{reasonTotal})
+		return
+	}
+	if w.limit == 0 || w.why == reasonNone {
+		w.limit = 0
+		w.arm(now)
+		return
+	}
+	if w.why == reasonStall {
+		since := now
+		if waiting := w.waiting.Load(); waiting != 0 {
+			since = time.Duration(waiting)
+		}
+		w.due = max(w.due, since+w.limit)
+	}
+	switch late := now - w.due; {
+	case late < 0:
+	case late > w.limit && w.why != errDone.why:
+		// The machine slept, or was too busy to see what has come meanwhile.
+		w.due = now + w.limit
+	case w.why == errDone.why:
+		w.cancel(errDone)
+		return
+	default:
+		w.cancel(&deadlineError{w.why})
+		return
+	}
+	w.arm(now)
+}
+
+// stop ends the watch.
+func (w *watchdog) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}

@@ -1,0 +1,282 @@
+package aigateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
+)
+
+// maxHeld bounds what is held back of a stream before the model begins, in bytes.
+// A stream that has said more without content goes on its way.
+const maxHeld = 64 << 10
+
+// errBroken is returned to the proxy, which then aborts the client's connection,
+// for an answer that broke after its first byte had gone out.
+var errBroken = errors.New("answer broke off")
+
+// relay is the body of an answer on its way to the client. It follows a stream's
+// events, holds it back until the model begins, and ends it visibly if it breaks.
+// It belongs to the request's goroutine.
+type relay struct {
+	attempt *attempt
+	inner   io.ReadCloser
+	stream  *openai.Stream // nil if the answer is no stream, or cannot be read
+	held    *[]byte        // buffer of what has been read and not given yet
+	rest    []byte         // the part of it to be given next
+	end     verdict        // if nothing goes wrong
+	failed  error          // to be returned once rest is given
+}
+
+// heldBuffers holds the buffers of relays.
+var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+
+func (a *attempt) newRelay(res *http.Response) *relay {
+	a.relay = relay{attempt: a, inner: res.Body, end: whole}
+	return &a.relay
+}
+
+// hold reads the beginning of a stream until the model begins. Till then nothing
+// has been sent, and with an error another instance can be asked.
+func (rl *relay) hold() error {
+	a := rl.attempt
+	rl.stream = openai.NewStream(a.exchange.route.stream, a.exchange.severalChoices())
+	rl.held = heldBuffers.Get().(*[]byte)
+	buf, n := *rl.held, 0
+	for {
+		m, err := rl.read(buf[n:])
+		if m > 0 {
+			rl.stream.Write(buf[n : n+m])
+			n += m
+		}
+		if errors.Is(err, io.EOF) {
+			rl.stream.Close()
+		}
+		rl.rest = buf[:n]
+		if rl.stream.Begun() {
+			rl.failed = err
+			return nil
+		}
+		if status, failed := rl.stream.Failed(); failed {
+			if v := judgeStreamError(status); v.elsewhere && a.exchange.another() {
+				return rl.drop(v)
+			}
+			rl.failed = err
+			return nil // nobody tells the client better
+		}
+		switch {
+		case rl.stream.Ended():
+			rl.failed = err
+			return nil
+		case errors.Is(err, io.EOF):
+			return rl.drop(failure(reasonBadAnswer))
+		case err != nil:
+			return rl.drop(judgeError(err, a.ctx))
+		case n >= maxHeld:
+			return nil
+		case n == len(buf):
+			larger := make([]byte, 2*len(buf))
+			copy(larger, buf)
+			buf = larger
+			*rl.held = buf
+		}
+	}
+}
+
+// peek reads the first piece of an answer of unknown length: one that is empty,
+// or breaks at once, need not be the client's.
+func (rl *relay) peek() error {
+	rl.held = heldBuffers.Get().(*[]byte)
+	n, err := rl.read(*rl.held)
+	switch rl.rest = (*rl.held)[:n]; {
+	case n == 0 && errors.Is(err, io.EOF) && rl.attempt.exchange.ask.form == askJSON:
+		return rl.drop(failure(reasonBadAnswer))
+	case n == 0 && err != nil && !errors.Is(err, io.EOF):
+		return rl.drop(judgeError(err, rl.attempt.ctx))
+	}
+	rl.failed = err
+	return nil
+}
+
+// drop gives the answer up before anything of it has been sent.
+func (rl *relay) drop(v verdict) error {
+	a := rl.attempt
+	rl.Close() //nolint:errcheck // nothing of it is wanted
+	if a.clientGone() {
+		a.settle(canceled)
+		return a.exchange.request.Context().Err()
+	}
+	a.settle(v)
+	return &attemptError{v}
+}
+
+// commit begins to give the answer to the client.
+func (rl *relay) commit() {
+	a := rl.attempt
+	a.begins()
+	a.watch.begin(clock(), reasonStall, a.instance.deadlines.stall)
+	if rl.stream != nil && rl.stream.Ended() {
+		rl.finish()
+	}
+}
+
+// finish gives the instance a moment to end a stream that is whole.
+func (rl *relay) finish() {
+	rl.attempt.watch.begin(clock(), errDone.why, doneGrace)
+}
+
+// read reads from the instance, under watch.
+func (rl *relay) read(p []byte) (int, error) {
+	waiting := &rl.attempt.watch.waiting
+	waiting.Store(int64(clock()))
+	n, err := rl.inner.Read(p)
+	waiting.Store(0)
+	return n, err
+}
+
+func (rl *relay) Read(p []byte) (int, error) {
+	if len(rl.rest) > 0 {
+		n := copy(p, rl.rest)
+		rl.rest = rl.rest[n:]
+		return n, nil
+	}
+	if rl.failed != nil {
+		return rl.close(p, rl.failed)
+	}
+	n, err := rl.read(p)
+	if n > 0 && rl.stream != nil {
+		ended := rl.stream.Ended()
+		rl.stream.Write(p[:n])
+		if !ended && rl.stream.Ended() {
+			rl.finish()
+		}
+	}
+	if err == nil {
+		return n, nil
+	}
+	if n > 0 {
+		rl.failed = err
+		return n, nil
+	}
+	return rl.close(p, err)
+}
+
+// close settles the attempt at the answer's end, good or bad, and answers the
+// proxy's Read. A stream that broke gets its error event first.
+func (rl *relay) close(p []byte, err error) (int, error) {
+	a := rl.attempt
+	if a.settled {
+		return 0, err
+	}
+	v := rl.judge(err)
+	a.settle(v)
+	switch {
+	case v.outcome == outcomeCanceled:
+		return 0, errBroken
+	case rl.unheard():
+		rl.failed = errBroken
+		return 0, errBroken
+	case v.outcome != outcomeTruncated:
+		rl.failed = io.EOF
+		return 0, io.EOF
+	}
+	rl.failed = errBroken
+	if rl.stream == nil {
+		return 0, errBroken
+	}
+	if _, failed := rl.stream.Failed(); failed {
+		return 0, errBroken // the instance has told the client itself
+	}
+	rl.rest = a.exchange.route.stream.ErrorEvent("upstream_"+string(v.reason), brokenText(v.reason), rl.stream.Sequence())
+	return rl.Read(p)
+}
+
+// unheard reports whether the stream ended in an error event that OpenAI's clients
+// hand out like any other: openai-node 6.49 raises no exception for that of
+// responses. An aborted transfer makes it do so.
+func (rl *relay) unheard() bool {
+	if rl.stream == nil || rl.attempt.exchange.route.stream != openai.Responses {
+		return false
+	}
+	_, failed := rl.stream.Failed()
+	return failed && !rl.stream.Ended()
+}
+
+// judge decides how an answer ended of which the client has a part.
+func (rl *relay) judge(err error) verdict {
+	a := rl.attempt
+	if a.clientGone() {
+		return canceled
+	}
+	if rl.stream == nil {
+		if errors.Is(err, io.EOF) {
+			return rl.end
+		}
+		return judgeError(err, a.ctx).broken()
+	}
+	if errors.Is(err, io.EOF) {
+		rl.stream.Close()
+	}
+	status, failed := rl.stream.Failed()
+	switch {
+	case failed && errors.Is(err, io.EOF):
+		v := judgeStreamError(status)
+		v.elsewhere = false
+		return v
+	case rl.stream.Ended() || passed(a.ctx) == reasonStall && rl.stream.Whole():
+		return rl.end
+	case !errors.Is(err, io.EOF):
+		return judgeError(err, a.ctx).broken()
+	case !rl.stream.Whole():
+		return failure(reasonCut).broken()
+	}
+	return rl.end
+}
+
+// brokenText tells a client's programmer why a stream ended.
+func brokenText(why reason) string {
+	switch why {
+	case reasonStall:
+		return "the model server fell silent in the middle of its answer"
+	case reasonTotal:
+		return "the answer took longer than the gateway allows"
+	case reasonCut:
+		return "the model server ended its answer before it was whole"
+	default:
+		return "the connection to the model server broke in the middle of its answer"
+	}
+}
+
+// Close is called by the proxy when it needs no more.
+func (rl *relay) Close() error {
+	if rl.held != nil {
+		if cap(*rl.held) <= maxHeld {
+			heldBuffers.Put(rl.held)
+		}
+		rl.held, rl.rest = nil, nil
+	}
+	if rl.stream != nil {
+		rl.stream.Free()
+		rl.stream = nil
+	}
+	return rl.inner.Close()
+}
+
+// severalChoices reports whether the answer may have more than one choice. It is
+// asked for streams alone; n and lists of prompts are rare.
+func (x *exchange) severalChoices() bool {
+	body := x.body.bytes
+	if x.ask.form != askJSON || !bytes.Contains(body, []byte(`"n"`)) && x.route.stream != openai.Completions {
+		return false
+	}
+	var found [2]splice.Value
+	if splice.Scan(body, maxDepth, []string{"n", "prompt"}, found[:]) != nil {
+		return true
+	}
+	n := string(found[0].Raw(body))
+	return found[0].Found() && n != "1" && n != "null" || found[1].Kind(body) == "an array"
+}
