@@ -3,11 +3,11 @@ package aigateway
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"net/http/httptrace"
 	"net/textproto"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -36,12 +36,14 @@ type attempt struct {
 type attemptContext struct {
 	context.Context
 	attempt *attempt
-	// vars is a copy of the table of request variables. The stock dialler reads it
-	// from a goroutine that can outlive the attempt, while later handlers write to
-	// the table itself.
+	// vars has the request variables that the stock transport and dialler look at.
+	// The dialler does so from a goroutine that can outlive the attempt, while later
+	// handlers write to the table itself.
 	vars map[string]any
-	// trace takes the place of the proxy's.
+	// trace takes the place of the proxy's, which it calls.
 	trace httptrace.ClientTrace
+	proxy *httptrace.ClientTrace
+	early int // answers 1xx so far
 }
 
 type attemptKey struct{}
@@ -69,6 +71,17 @@ func (c *keyCatcher) Value(key any) any {
 const maxEarly = 100
 
 var errEarly = errors.New("too many 1xx answers")
+
+// got1xx passes an answer 1xx on.
+func (c *attemptContext) got1xx(code int, header textproto.MIMEHeader) error {
+	if c.early++; c.early > maxEarly {
+		return errEarly
+	}
+	if c.proxy == nil || c.proxy.Got1xxResponse == nil {
+		return nil
+	}
+	return c.proxy.Got1xxResponse(code, header)
+}
 
 func (c *attemptContext) Value(key any) any {
 	switch key {
@@ -100,18 +113,15 @@ func (a *attempt) start(parent context.Context) context.Context {
 	} else {
 		a.watch.begin(a.begun, reasonFirstToken, limit)
 	}
+	c := &attemptContext{Context: ctx, attempt: a, vars: make(map[string]any)}
 	vars, _ := parent.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	c := &attemptContext{Context: ctx, attempt: a, vars: maps.Clone(vars)}
-	early, seen := httptrace.ContextClientTrace(parent), 0
-	c.trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
-		if seen++; seen > maxEarly {
-			return errEarly
+	for name, value := range vars {
+		if strings.HasPrefix(name, "reverse_proxy.") {
+			c.vars[name] = value
 		}
-		if early == nil || early.Got1xxResponse == nil {
-			return nil
-		}
-		return early.Got1xxResponse(code, header)
 	}
+	c.proxy = httptrace.ContextClientTrace(parent)
+	c.trace.Got1xxResponse = c.got1xx
 	if a.instance.scheme == "https" && d.tls > 0 {
 		c.trace.TLSHandshakeStart = func() { a.watch.handshake(clock(), d.tls) }
 		c.trace.GotConn = func(httptrace.GotConnInfo) { a.watch.connects(clock()) }

@@ -13,7 +13,9 @@ func newRequestID() string {
 	for i := range 8 {
 		raw[i], raw[8+i] = byte(a>>(8*i)), byte(b>>(8*i))
 	}
-	return hex.EncodeToString(raw[:])
+	var text [32]byte
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
 }
 
 // safeID reports whether a client's own name for its request may go into headers
