@@ -11,8 +11,8 @@ import (
 // streamsDir holds recorded answers of real model servers beside the repository.
 const streamsDir = "../../../shared/streams"
 
-// transcript is one recorded stream, and what it amounts to.
-type transcript struct {
+// judged is one recorded stream, and what it amounts to.
+type judged struct {
 	Name        string `json:"name"`
 	API         string `json:"api"`
 	File        string `json:"file"`
@@ -30,20 +30,20 @@ type transcript struct {
 	dialect Dialect
 }
 
-func loadTranscripts(t *testing.T) []transcript {
+func loadTranscripts(t *testing.T) []judged {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(streamsDir, "index.json"))
 	if os.IsNotExist(err) {
 		t.Skipf("recorded streams are not here: %v", err)
 	}
 	var index struct {
-		Entries []transcript `json:"entries"`
+		Entries []judged `json:"entries"`
 	}
 	if err := json.Unmarshal(text, &index); err != nil {
 		t.Fatal(err)
 	}
 	dialects := map[string]Dialect{"chat": Chat, "completions": Completions, "responses": Responses, "messages": Messages}
-	var streams []transcript
+	var streams []judged
 	for _, e := range index.Entries {
 		if e.ContentType != "text/event-stream" {
 			continue
@@ -116,7 +116,7 @@ func TestTranscriptsCut(t *testing.T) {
 
 // lastFinish returns where the stream becomes whole: the end of the line that
 // holds the last finish of a choice that has no finish before, or the end mark.
-func lastFinish(t *testing.T, e transcript) int {
+func lastFinish(t *testing.T, e judged) int {
 	t.Helper()
 	open := max(1, len(e.Expected.Choices))
 	finished := make(map[int]bool)

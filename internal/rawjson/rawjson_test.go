@@ -1,0 +1,130 @@
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestWalk(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		var got []string
+		for m := Object([]byte(text)); m.Next(); {
+			got = append(got, string(m.Key)+"="+string(m.Value))
+		}
+		for e := Array([]byte(text)); e.Next(); {
+			got = append(got, string(e.Value))
+		}
+		if s := strings.Join(got, "|"); s != want {
+			t.Errorf("walk over %q: got %q, want %q", text, s, want)
+		}
+	}
+	f(`{}`, "")
+	f(`[]`, "")
+	f(`null`, "")
+	f(``, "")
+	f(` {"a" : 1 , "b":[1,{"c":"}]"}] ,"a":"x\"y"} `, `a=1|b=[1,{"c":"}]"}]|a="x\"y"`)
+	f(`{"\u0061":{}}`, `a={}`)
+	f(`[1, "a" ,null,[2],{"x":3}]`, `1|"a"|null|[2]|{"x":3}`)
+	f(`["a\\","b"]`, `"a\\"|"b"`)
+	f(`{"a":1`, `a=1`)
+	f(`{"a"`, ``)
+	f(`{"a":`, ``)
+	f(`["a`, ``)
+	f(`[[1]`, `[1]`)
+	f(`[[1`, ``)
+	f(`{1:2}`, ``)
+	f(`["x",:]`, `"x"|:`)
+}
+
+func TestText(t *testing.T) {
+	f := func(value, want string, wantOK bool) {
+		t.Helper()
+		got, ok := AppendText(nil, []byte(value))
+		if string(got) != want || ok != wantOK {
+			t.Errorf("AppendText(%q): got %q, %v; want %q, %v", value, got, ok, want, wantOK)
+		}
+	}
+	f(`"abc"`, "abc", true)
+	f(`""`, "", true)
+	f(`"a\n\t\"\\\/\b\f\r\u00e9\ud83d\ude00"`, "a\n\t\"\\/\b\f\ré😀", true)
+	f(`"\ud800x\udc00"`, "\uFFFDx\uFFFD", true)
+	f("\"\xff\xc3é\"", "\uFFFD\uFFFDé", true)
+	f(`"\x41"`, "x41", false)
+	f(`"\u12"`, "u12", false)
+	f("\"a\nb\"", "a\nb", false)
+	f(`null`, "", false)
+	f(`"`, "", false)
+}
+
+func TestCompact(t *testing.T) {
+	in := "{ \"b\" : [ 1.0, 9007199254740993 , -0e5, true, null ],\n\"a\\u0062\":\"\\u003c\\/\\u2028é\\ud800\x01\" }"
+	got := string(AppendCompact(nil, []byte(in), nil))
+	want := `{"b":[1.0,9007199254740993,-0e5,true,null],"ab":"</\u2028é` + "\uFFFD" + `\u0001"}`
+	if got != want {
+		t.Errorf("AppendCompact: got %s, want %s", got, want)
+	}
+	got = string(AppendCompact(nil, []byte(`{"k":"k","l":["k"]}`), func(b []byte) []byte { return append(b, '!') }))
+	if want = `{"k":"k!","l":["k!"]}`; got != want {
+		t.Errorf("AppendCompact with an edit: got %s, want %s", got, want)
+	}
+}
+
+// FuzzText: over any bytes nothing panics, what is written is valid and loses
+// nothing, and a valid string decodes to what encoding/json makes of it.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{`"abc"`, `"a\n\u00e9"`, `"\ud83d\ude00\ud800"`, "\"\xff\u2028\"", `{"a":[1,"b"]}`, `"aaaaaaaaaaaaaaa\`, `[{"x":"`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for m := Object(b); m.Next(); {
+			for e := Array(m.Value); e.Next(); {
+				continue
+			}
+		}
+		written := AppendString(nil, b)
+		var decoded string
+		if err := json.Unmarshal(written, &decoded); err != nil {
+			t.Fatalf("AppendString(%q): %q is invalid: %v", b, written, err)
+		}
+		if got, ok := AppendText(nil, written); !ok || string(got) != decoded {
+			t.Fatalf("AppendText(%q): got %q, %v; want %q", written, got, ok, decoded)
+		}
+		// Over any string the loose decoding is the same once it is written again.
+		quoted := append(append([]byte{'"'}, b...), '"')
+		strict, _ := AppendText(nil, quoted)
+		if got, want := AppendString(nil, AppendLoose(nil, quoted)), AppendString(nil, strict); !bytes.Equal(got, want) {
+			t.Fatalf("AppendLoose(%q): written as %q, want %q", quoted, got, want)
+		}
+		inside := bytes.ReplaceAll(b, []byte{'"'}, nil)
+		if strict, _ = AppendUnescaped(nil, inside); !bytes.Equal(appendRecoded(nil, inside), AppendEscaped(nil, strict)) {
+			t.Fatalf("appendRecoded(%q): got %q, want %q", inside, appendRecoded(nil, inside), AppendEscaped(nil, strict))
+		}
+		compact := AppendCompact(nil, b, nil)
+		if !json.Valid(b) {
+			return
+		}
+		if !json.Valid(compact) {
+			t.Fatalf("AppendCompact(%q): %q is invalid", b, compact)
+		}
+		if again := AppendCompact(nil, compact, nil); !bytes.Equal(again, compact) {
+			t.Fatalf("AppendCompact(%q): got %q, want it unchanged", compact, again)
+		}
+		if got, ok := AppendText(nil, Trim(b)); json.Unmarshal(b, &decoded) == nil && IsString(Trim(b)) && (!ok || string(got) != decoded) {
+			t.Fatalf("AppendText(%q): got %q, %v; want %q", b, got, ok, decoded)
+		}
+	})
+}
+
+func BenchmarkRecode(b *testing.B) {
+	in := AppendString(nil, bytes.Repeat([]byte("Some words of a long prompt, with a line end.\n"), 256<<10/46))
+	var text, out []byte
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		text = AppendLoose(text[:0], in)
+		out = AppendString(out[:0], text)
+	}
+}

@@ -1,0 +1,206 @@
+package sharegpt
+
+import (
+	"bytes"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
+)
+
+// role is a turn's from.
+type role uint8
+
+const (
+	system role = iota
+	human
+	gpt
+	functionCall
+	observation
+)
+
+var roleNames = [...]string{"system", "human", "gpt", "function_call", "observation"}
+
+// turn is one turn of a conversation. Its value reaches from start to the next
+// turn's start.
+type turn struct {
+	role  role
+	start int
+}
+
+// result is what a tool has answered: spans of the conversation's aside.
+type result struct {
+	name       string
+	start, end int
+}
+
+// conversation gathers turns and keeps their order right. All values stand decoded
+// in one buffer, in order, so that turns can only be added, and the last one
+// extended.
+type conversation struct {
+	text  []byte
+	turns []turn
+	flags flags
+	media [len(mediaKinds)][]string
+
+	// results of tools that have come one behind the other, in aside.
+	results []result
+	aside   []byte
+}
+
+func (v *conversation) reset() {
+	v.text, v.turns, v.flags = v.text[:0], v.turns[:0], 0
+	v.results, v.aside = v.results[:0], v.aside[:0]
+	for i := range v.media {
+		v.media[i] = nil
+	}
+}
+
+// value returns the value of turn i.
+func (v *conversation) value(i int) []byte {
+	end := len(v.text)
+	if i+1 < len(v.turns) {
+		end = v.turns[i+1].start
+	}
+	return v.text[v.turns[i].start:end]
+}
+
+// last returns the role of the last turn, and system if there is none.
+func (v *conversation) last() role {
+	if len(v.turns) == 0 {
+		return system
+	}
+	return v.turns[len(v.turns)-1].role
+}
+
+func (v *conversation) open(r role, value []byte) {
+	v.turns = append(v.turns, turn{r, len(v.text)})
+	v.text = append(v.text, value...)
+}
+
+// join adds value to the last turn as a paragraph of its own.
+func (v *conversation) join(value []byte) {
+	if len(v.text) > v.turns[len(v.turns)-1].start && len(value) > 0 {
+		v.text = append(v.text, "\n\n"...)
+	}
+	v.text = append(v.text, value...)
+}
+
+// addSystem adds instructions: to the system turn while there is no other, else
+// as words of the user's side.
+func (v *conversation) addSystem(value []byte) {
+	v.flush()
+	switch {
+	case len(value) == 0:
+	case len(v.turns) == 0:
+		v.open(system, value)
+	case v.last() == system:
+		v.join(value)
+	default:
+		v.flags |= midSystem
+		v.addHuman(human, value)
+	}
+}
+
+// addHuman adds a turn of the side that is not trained: human or observation.
+func (v *conversation) addHuman(r role, value []byte) {
+	if last := v.last(); last == human || last == observation {
+		v.flags |= mergedTurns
+		v.join(value)
+		return
+	}
+	v.open(r, value)
+}
+
+// addUser adds what the user says, behind the results of tools that wait.
+func (v *conversation) addUser(value []byte) {
+	if len(v.results) > 0 {
+		v.flush()
+		if len(value) == 0 {
+			return
+		}
+	}
+	v.addHuman(human, value)
+}
+
+// addModel adds a turn of the side that is trained: gpt or functionCall. An empty
+// one is none.
+func (v *conversation) addModel(r role, value []byte) {
+	v.flush()
+	if len(value) == 0 {
+		v.flags |= mergedTurns
+		return
+	}
+	switch v.last() {
+	case system:
+		v.flags |= paddedTurn
+		v.open(human, nil)
+	case functionCall:
+		v.flags |= paddedTurn
+		v.open(observation, nil)
+	case gpt:
+		v.flags |= mergedTurns
+		if r == gpt {
+			v.join(value)
+			return
+		}
+		v.flags |= textWithCall
+		n := len(v.turns) - 1
+		v.text, v.turns = v.text[:v.turns[n].start], v.turns[:n]
+	case human, observation:
+	}
+	v.open(r, value)
+}
+
+// addResult adds what a tool has answered. The results that come in a row are one
+// turn.
+func (v *conversation) addResult(name string, value []byte) {
+	start := len(v.aside)
+	v.aside = append(v.aside, value...)
+	v.results = append(v.results, result{name, start, len(v.aside)})
+}
+
+// flush turns the results that wait into a turn: the text of one, an array of
+// several.
+func (v *conversation) flush() {
+	switch len(v.results) {
+	case 0:
+		return
+	case 1:
+		v.addHuman(observation, v.aside)
+	default:
+		list := []byte{'['}
+		for i, r := range v.results {
+			if i > 0 {
+				list = append(list, ',')
+			}
+			list = rawjson.AppendString(append(list, `{"name":`...), []byte(r.name))
+			list = rawjson.AppendString(append(list, `,"content":`...), v.aside[r.start:r.end])
+			list = append(list, '}')
+		}
+		v.addHuman(observation, append(list, ']'))
+	}
+	v.results, v.aside = v.results[:0], v.aside[:0]
+}
+
+// mark is a point to which a conversation can be taken back.
+type mark struct {
+	turns, text int
+	flags       flags
+	tail        []byte // the last turn's value, if adding a turn may remove it
+}
+
+func (v *conversation) mark() mark {
+	m := mark{turns: len(v.turns), text: len(v.text), flags: v.flags}
+	if m.turns > 0 && v.last() == gpt {
+		m.tail = bytes.Clone(v.value(m.turns - 1))
+	}
+	return m
+}
+
+func (v *conversation) back(m mark) {
+	v.turns, v.text, v.flags = v.turns[:m.turns], v.text[:m.text], m.flags
+	if m.tail != nil {
+		v.turns[m.turns-1].role = gpt
+		v.turns[m.turns-1].start = m.text - len(m.tail)
+		copy(v.text[m.text-len(m.tail):], m.tail)
+	}
+}
