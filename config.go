@@ -59,6 +59,9 @@ type Config struct {
 	// come as an event in the stream. The default is 0: off.
 	StreamKeepalive Seconds `json:"stream_keepalive"`
 
+	// Record says what is recorded of the exchanges.
+	Record RecordConfig `json:"record"`
+
 	// EngineRoutes are the paths outside of the OpenAI API that are passed on. The
 	// default are the scoring routes of vLLM and SGLang: /tokenize, /detokenize,
 	// /score, /v1/score, /rerank, /v1/rerank, /v2/rerank, /classify, /pooling. A
@@ -211,7 +214,7 @@ func parseConfig(src []byte, dir string) (*Config, error) {
 	c := &Config{
 		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
-		Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
+		Record: defaultRecord, Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}
 	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
 	var all json5.Errors

@@ -61,6 +61,7 @@ func (c *Config) check(doc *json5.Document) json5.Errors {
 	if c.StreamKeepalive > 0 && c.StreamKeepalive < Seconds(1e9) {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
 	}
+	ch.record(&c.Record)
 	for n, path := range c.EngineRoutes {
 		if !canonical(path) || path == "/" {
 			ch.report([]any{"engine_routes", n}, "got a text that is no path such as /tokenize, without query, escapes or empty parts")

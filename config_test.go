@@ -43,6 +43,7 @@ func ancestorConfig(dir string) *Config {
 		ErrorThreshold:        10,
 		ErrorWindow:           seconds(300),
 		AlertCooldown:         seconds(300),
+		Record:                defaultRecord,
 		Retries:               RetriesConfig{Attempts: 3, Time: seconds(600), Ratio: 0.2, MaxBody: 32 << 20},
 		EngineRoutes: []string{
 			"/tokenize", "/detokenize", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/classify", "/pooling",
@@ -96,7 +97,7 @@ func TestConfigDefaults(t *testing.T) {
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, name: null, upstream_model: null,
-		max_concurrency: null, headers: null, engine: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, fallback_instances: null, data_dir: null,
+		max_concurrency: null, headers: null, engine: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	want.Instances, want.FallbackInstances = nil, want.Instances
@@ -115,6 +116,10 @@ func TestConfigMembers(t *testing.T) {
 		}],
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, stall: 5, total: 0},
 		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, stream_keepalive: 15,
+		record: {
+			enabled: false, raw: 'always', complete_only: true, endpoints: ['chat'], sample: 0.5, opt_out: false, redact: ['a+'], utc: true,
+			min_free: 0, max_age: '24h', max_size: 1e9, compress: 'zstd',
+		},
 		data_dir: '/var/lib/gateway', load_balancing_strategy: 'least_connections', error_threshold: 1, error_window: 1, alert_cooldown: 0,
 		engine_routes: ['/generate', '/v1/score'],
 	}`
@@ -127,6 +132,10 @@ func TestConfigMembers(t *testing.T) {
 		Timeouts: TimeoutsConfig{
 			Connect: new(seconds(1)), TLS: new(seconds(2)), FirstToken: new(seconds(3)), FirstTokenPerMB: new(seconds(4)),
 			Stall: new(seconds(5)), Total: new(seconds(0)),
+		},
+		Record: RecordConfig{
+			Raw: "always", CompleteOnly: true, Endpoints: []string{"chat"}, Sample: 0.5, Redact: []string{"a+"}, UTC: true,
+			MaxAge: seconds(86400), MaxSize: 1e9, Compress: "zstd",
 		},
 		Retries: RetriesConfig{Attempts: 5, Time: seconds(60), Ratio: 0.5, MaxBody: 1e6}, StreamKeepalive: seconds(15),
 		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),

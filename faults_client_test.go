@@ -61,7 +61,7 @@ func (g *gateway) asksFor(t testing.TB) (*talk, *http.Response) {
 func TestSlowReaders(t *testing.T) {
 	const clients, events = 32, 6400
 	w, event := startFlood(t, events)
-	g := startGateway(t, fleetWith(`"timeouts": {"stall": 0.3}`, w.URL+"/v1"))
+	g := startGateway(t, fleetWith(`"record": {"enabled": false}, "timeouts": {"stall": 0.3}`, w.URL+"/v1"))
 	before := heap()
 	answers := make([]*http.Response, clients)
 	for n := range answers {

@@ -260,6 +260,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		noPool(asked.model, snap).write(w, rt.dialect)
 		return nil
 	}
+	if snap.recorder != nil && snap.record.wants(r, &rt) {
+		c := snap.recorder.capture(w, x)
+		defer c.finish(x)
+		w, x.writer = c, c
+	}
 	if snap.keepalive > 0 && asked.stream {
 		k := newKeepalive(w, rt.stream, snap.keepalive)
 		defer k.end()

@@ -68,6 +68,7 @@ type healthReport struct {
 	Instances map[string]instanceReport `json:"instances"`
 	Strategy  string                    `json:"load_balancing_strategy"`
 	Uptime    float64                   `json:"uptime"` // seconds since the process began
+	Recorder  *recorderReport           `json:"recorder,omitempty"`
 }
 
 type instanceReport struct {
@@ -91,6 +92,9 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	report := healthReport{
 		Status: "healthy", Instances: make(map[string]instanceReport, len(snap.fleet.instances)),
 		Strategy: snap.strategy, Uptime: time.Since(began).Seconds(),
+	}
+	if snap.recorder != nil {
+		report.Recorder = snap.recorder.report()
 	}
 	if h.policyName != "" {
 		report.Strategy = h.policyName

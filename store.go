@@ -37,6 +37,8 @@ type snapshot struct {
 	errorWindow  time.Duration
 	retries      retries
 	keepalive    time.Duration
+	record       *recordSettings // nil if nothing is recorded
+	recorder     *recorder       // nil if nothing is recorded
 	engineRoutes []string
 	loaded       time.Time
 }
@@ -62,6 +64,7 @@ type store struct {
 	budgets map[string]*retryBudget // by model
 	seen    [sha256.Size]byte       // of the content that was looked at last, good or bad
 	trial   error                   // why it is not in force, or nil
+	held    *recorder               // that of the snapshot in force
 
 	changes   atomic.Uint64 // of phases, of all instances
 	ejections sync.Mutex    // held while one decides whether it may go
@@ -110,7 +113,10 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 func (s *store) Destruct() error {
 	close(s.stop)
 	s.done.Wait()
-	return nil
+	if s.held == nil {
+		return nil
+	}
+	return releaseRecorder(s.held)
 }
 
 // snapshot returns the one in force. It is never nil.
@@ -140,8 +146,8 @@ func (s *store) load() error {
 		s.trial = fmt.Errorf("%s: %w", s.path, detailed{s.trial})
 		return s.trial
 	}
-	s.publish(cfg)
-	return nil
+	s.trial = s.publish(cfg)
+	return s.trial
 }
 
 // detailed shows each mistake with its source line.
@@ -158,7 +164,12 @@ func (d detailed) Unwrap() error { return d.error }
 
 // publish builds the snapshot of a checked configuration and puts it in force.
 // Instances whose ID is known keep their state.
-func (s *store) publish(cfg *Config) {
+func (s *store) publish(cfg *Config) error {
+	record := newRecordSettings(&cfg.Record)
+	rec, err := s.newRecorder(cfg.DataDir, record)
+	if err != nil {
+		return err
+	}
 	entries := append(slices.Clone(cfg.Instances), cfg.FallbackInstances...)
 	states := make(map[string]*instanceState, len(entries))
 	shared := defaultDeadlines.with(&cfg.Timeouts)
@@ -193,8 +204,25 @@ func (s *store) publish(cfg *Config) {
 		retries: retries{
 			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
 		},
-		keepalive: time.Duration(cfg.StreamKeepalive), engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
+		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
 	})
+	return nil
+}
+
+// newRecorder acquires the recorder of dir, and gives up that of the snapshot in
+// force once the new one is; it is the same as long as data_dir stays.
+func (s *store) newRecorder(dir string, settings *recordSettings) (rec *recorder, err error) {
+	before := s.held
+	if settings != nil {
+		if rec, err = acquireRecorder(dir, settings, s.logger.Load()); err != nil {
+			return nil, err
+		}
+	}
+	s.held = rec
+	if before != nil {
+		err = releaseRecorder(before)
+	}
+	return rec, err
 }
 
 // watch loads the file when its folder changes, and by the clock. Last is the

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -330,6 +331,35 @@ func TestStop(t *testing.T) {
 	finish()
 	if err := <-stopped; err != nil {
 		t.Errorf("got %v, want exit code 0", err)
+	}
+}
+
+// TestStopRecords guards that a stream which outlasts the grace period is recorded
+// as far as it has come when the process ends.
+func TestStopRecords(t *testing.T) {
+	servers, g := start(t), start(t)
+	write(t, g.file, read(t, servers.file))
+	caddyfile := filepath.Join(g.dir, "Caddyfile.example")
+	write(t, caddyfile, strings.Replace(read(t, caddyfile), "grace_period 30s", "grace_period 1s", 1))
+	run(t, g.dir, nil, "reload", "--force", "--address", g.admin, "--config", "Caddyfile.example")
+	res, err := http.Post(g.url+"/v1/chat/completions", "application/json",
+		strings.NewReader(`{"model":"echo","stream":true,"messages":[{"role":"user","content":"hi"}],"echo":{"tokens":10000}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, make([]byte, 2<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.stop(); err != nil {
+		t.Errorf("got %v, want exit code 0", err)
+	}
+	files, err := filepath.Glob(filepath.Join(g.dir, "data", "requests_responses_incomplete", "*.jsonl"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("got the files %q %v, want one", files, err)
+	}
+	if text := read(t, files[0]); strings.Count(text, "\n") != 1 || !strings.Contains(text, `"value":"w1 w2 w3`) {
+		t.Errorf("got %.300s, want one record of what came", text)
 	}
 }
 

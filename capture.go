@@ -1,0 +1,180 @@
+package aigateway
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+)
+
+const (
+	// firstPiece and laterPiece are the sizes in which a capture takes memory: a
+	// plain answer fits in the first, and a stream never holds much more than has
+	// arrived.
+	firstPiece = 4 << 10
+	laterPiece = 16 << 10
+	// maxCapture bounds what is kept of one answer, in bytes. Of a longer one the
+	// beginning is recorded, as one that was cut.
+	maxCapture = 8 << 20
+)
+
+var (
+	firstPieces = sync.Pool{New: func() any { b := make([]byte, 0, firstPiece); return &b }}
+	laterPieces = sync.Pool{New: func() any { b := make([]byte, 0, laterPiece); return &b }}
+)
+
+// capture is the writer of a client whose exchange is recorded. It keeps a copy of
+// what the client gets, within the recorder's bounds; the client notices nothing of
+// it. The request's goroutine writes to it; the recorder takes it when the answer
+// has gone out, or at the process's end while it is still being written.
+type capture struct {
+	http.ResponseWriter
+	recorder *recorder
+	settings *recordSettings
+	id       string // of the request
+	dialect  openai.Dialect
+	began    time.Duration
+	body     *body // of the request; the capture is one of its holders
+	scanned  bool  // the body is known to be a JSON object
+
+	mu         sync.Mutex
+	pieces     []*[]byte // guarded by mu, as all below
+	size       int       // bytes in pieces
+	total      int64     // bytes that the client got
+	status     int
+	media      string // Content-Type
+	encoding   string // Content-Encoding
+	instance   string
+	outcome    outcome
+	clientGone bool
+	firstByte  time.Duration
+	ended      time.Duration
+	reserved   int64  // for the request's body, once it waits for the writer
+	lost       string // why nothing is kept, or ""
+	taken      bool   // the recorder has it, or nobody wants it
+}
+
+// WriteHeader notes what kind of answer comes.
+func (c *capture) WriteHeader(status int) {
+	if status >= 200 {
+		c.begin(status)
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
+func (c *capture) begin(status int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.Header()
+	c.status, c.media, c.encoding = status, h.Get("Content-Type"), h.Get("Content-Encoding")
+	c.instance = h.Get("X-Ai-Gateway-Upstream")
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.keep(p[:n])
+	return n, err
+}
+
+// Unwrap is for [http.ResponseController].
+func (c *capture) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// keep copies p.
+func (c *capture) keep(p []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	if c.total == 0 {
+		c.firstByte = clock()
+	}
+	c.total += int64(len(p))
+	for len(p) > 0 && c.lost == "" && !c.taken && c.size < maxCapture {
+		last := c.room()
+		if last == nil {
+			return
+		}
+		n := min(len(p), cap(*last)-len(*last))
+		*last = append(*last, p[:n]...)
+		c.size += n
+		p = p[n:]
+	}
+}
+
+// room returns a piece with room in it, or nil if the recorder has no memory left.
+func (c *capture) room() *[]byte {
+	if n := len(c.pieces); n > 0 && len(*c.pieces[n-1]) < cap(*c.pieces[n-1]) {
+		return c.pieces[n-1]
+	}
+	pool, size := &laterPieces, laterPiece
+	if len(c.pieces) == 0 {
+		pool, size = &firstPieces, firstPiece
+	}
+	if !c.recorder.reserve(int64(size)) {
+		c.lost = dropMemory
+		c.free()
+		return nil
+	}
+	piece := pool.Get().(*[]byte)
+	c.pieces = append(c.pieces, piece)
+	return piece
+}
+
+// free gives the memory back. The caller holds mu.
+func (c *capture) free() {
+	for _, piece := range c.pieces {
+		pool := &laterPieces
+		if cap(*piece) == firstPiece {
+			pool = &firstPieces
+		}
+		c.recorder.giveBack(int64(cap(*piece)))
+		*piece = (*piece)[:0]
+		pool.Put(piece)
+	}
+	c.pieces, c.size = nil, 0
+}
+
+// take makes the capture the caller's, once.
+func (c *capture) take() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.taken {
+		return false
+	}
+	c.taken, c.ended = true, clock()
+	if n := int64(len(c.body.bytes)); c.lost == "" && n > 0 {
+		if c.recorder.reserve(n) {
+			c.reserved = n
+		} else {
+			c.lost = dropMemory
+		}
+	}
+	return true
+}
+
+// release gives up what a taken capture holds.
+func (c *capture) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.free()
+	if c.reserved > 0 {
+		c.recorder.giveBack(c.reserved)
+	}
+	c.body.release()
+}
+
+// reader reads what was kept of a taken capture.
+func (c *capture) reader() io.Reader {
+	if len(c.pieces) == 1 {
+		return bytes.NewReader(*c.pieces[0])
+	}
+	readers := make([]io.Reader, len(c.pieces))
+	for i, piece := range c.pieces {
+		readers[i] = bytes.NewReader(*piece)
+	}
+	return io.MultiReader(readers...)
+}

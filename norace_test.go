@@ -1,0 +1,5 @@
+//go:build !race
+
+package aigateway
+
+const raceDetector = false

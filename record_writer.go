@@ -1,0 +1,286 @@
+package aigateway
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+	"go.uber.org/zap"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/hourly"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/sharegpt"
+)
+
+// The folders of records below data_dir.
+const (
+	mainFolder        = "requests_responses"
+	mediaFolder       = "requests_responses_media"
+	incompleteFolder  = "requests_responses_incomplete"
+	completionsFolder = "requests_responses_completions"
+)
+
+var recordFolders = []string{mainFolder, mediaFolder, incompleteFolder, completionsFolder}
+
+// keepInterval is how often past hours are packed and deleted.
+const keepInterval = 5 * time.Minute
+
+// scribe is the goroutine that owns a recorder's files.
+type scribe struct {
+	*recorder
+	settings  *recordSettings // that writer was made by
+	writer    *hourly.Writer
+	projector *sharegpt.Projector
+	options   *recordSettings // that projector was made by
+	keeping   sync.WaitGroup
+	busy      atomic.Bool // files of past hours are being packed
+	buffer    []byte
+	records   []sharegpt.Record
+}
+
+// run writes what is queued until the recorder is stopped and the last exchange
+// under way is written.
+func (r *recorder) run() {
+	defer close(r.done)
+	s := scribe{recorder: r}
+	stop := r.stop
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	keep := time.NewTicker(keepInterval)
+	defer keep.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer s.keeping.Wait()
+	defer cancel()
+	for {
+		select {
+		case c := <-r.queue:
+			s.write(c)
+		case <-timer.C:
+		case <-keep.C:
+			s.keep(ctx)
+		case <-stop:
+			stop = nil
+		}
+		if s.writer != nil {
+			s.writer.Tick(time.Now())
+		}
+		if stop == nil && len(r.queue) == 0 && r.active.count() == 0 {
+			if s.writer != nil {
+				s.writer.Close(time.Now())
+			}
+			return
+		}
+		timer.Reset(s.wait(stop == nil))
+	}
+}
+
+// wait returns how long the writer may sleep.
+func (s *scribe) wait(stopping bool) time.Duration {
+	wait := time.Hour
+	if stopping {
+		wait = 50 * time.Millisecond // exchanges under way do not tell when they are dropped
+	}
+	if s.writer != nil {
+		if next := s.writer.Next(); !next.IsZero() {
+			wait = min(wait, max(time.Millisecond, time.Until(next)))
+		}
+	}
+	return wait
+}
+
+// write writes the records of one exchange.
+func (s *scribe) write(c *capture) {
+	defer c.release()
+	s.open()
+	if s.options != c.settings {
+		s.options, s.projector = c.settings, sharegpt.NewProjector(c.settings.options)
+	}
+	answer, err := c.answer()
+	if err != nil {
+		s.drop(dropUnreadable, 1, err)
+		return
+	}
+	x := sharegpt.Exchange{
+		ID: c.id, Created: time.Now().Unix(), Instance: c.instance, HTTP: c.status,
+		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
+		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Answer: &answer,
+	}
+	s.buffer, s.records, err = s.projector.Append(s.buffer[:0], &x, s.records[:0])
+	if err != nil {
+		s.drop(dropUnreadable, 1, err)
+		return
+	}
+	now := time.Now()
+	for i := range s.records {
+		s.append(&s.records[i], now)
+	}
+	if cap(s.buffer) > maxCapture {
+		s.buffer = nil // one long exchange must not be remembered for ever
+	}
+}
+
+func (s *scribe) append(r *sharegpt.Record, now time.Time) {
+	series := hourly.Series{Ext: ".jsonl"}
+	switch r.Folder {
+	case sharegpt.Main:
+		series.Folder = mainFolder
+	case sharegpt.Media:
+		series.Folder, series.Suffix = mediaFolder, "."+r.Suffix
+	case sharegpt.Incomplete:
+		series.Folder = incompleteFolder
+	case sharegpt.Completions:
+		series.Folder = completionsFolder
+	default:
+		return
+	}
+	if err := s.writer.Append(series, r.Line, now); err != nil {
+		reason := "io_error"
+		if e, ok := errors.AsType[*hourly.Error](err); ok {
+			reason = string(e.Reason)
+		}
+		s.drop(reason, 1, err)
+		return
+	}
+	s.written.Add(1)
+}
+
+// open makes the writer, with the first exchange, or anew if where and how it
+// writes has changed. What a killed process left of a line is moved aside.
+func (s *scribe) open() {
+	now := s.recorder.settings.Load()
+	if s.writer != nil {
+		if s.settings.location == now.location && s.settings.minFree == now.minFree {
+			return
+		}
+		s.writer.Close(time.Now())
+	}
+	s.settings = now
+	s.writer = hourly.New(hourly.Options{Root: s.dir, Location: now.location, MinFree: now.minFree, Report: s.tell})
+	if _, err := s.writer.Recover(recordFolders...); err != nil {
+		s.logger.Load().Error("mending the records", zap.String("path", s.dir), zap.Error(err))
+	}
+}
+
+// tell passes on what happens to the files.
+func (s *scribe) tell(e hourly.Event) {
+	fields := []zap.Field{zap.String("path", e.Path), zap.Int("lines", e.Lines), zap.Int64("bytes", e.Bytes)}
+	if e.Err != nil {
+		fields = append(fields, zap.Error(e.Err), zap.String("reason", string(e.Err.Reason)))
+	}
+	switch e.Kind {
+	case hourly.Lost:
+		s.written.Add(-int64(e.Lines))
+		s.drop(string(e.Err.Reason), int64(e.Lines), e.Err)
+	case hourly.Failing, hourly.Unsynced:
+		s.logger.Load().Error("records: "+string(e.Kind), fields...)
+	case hourly.Resumed, hourly.Tightened:
+		s.logger.Load().Info("records: "+string(e.Kind), fields...)
+	default:
+		s.logger.Load().Warn("records: "+string(e.Kind), fields...)
+	}
+}
+
+// keep packs and deletes the files of past hours, beside the writing.
+func (s *scribe) keep(ctx context.Context) {
+	now := s.recorder.settings.Load()
+	if now.pack == hourly.None && now.maxAge == 0 && now.maxSize == 0 || !s.busy.CompareAndSwap(false, true) {
+		return
+	}
+	s.keeping.Go(func() {
+		defer s.busy.Store(false)
+		s.keepPast(ctx, now)
+	})
+}
+
+func (s *scribe) keepPast(ctx context.Context, now *recordSettings) {
+	k := hourly.NewKeeper(hourly.KeeperOptions{
+		Root: s.dir, Location: now.location, Folders: recordFolders, Compression: now.pack, MaxAge: now.maxAge, MaxBytes: now.maxSize, Report: s.tell,
+	})
+	kept, err := k.Keep(ctx, time.Now())
+	if err != nil {
+		s.logger.Load().Error("keeping the records of past hours", zap.String("path", s.dir), zap.Error(err))
+	}
+	if kept.Packed+kept.Deleted > 0 {
+		s.logger.Load().Info("records of past hours are packed and deleted", zap.String("path", s.dir),
+			zap.Int("packed", kept.Packed), zap.Int("deleted", kept.Deleted), zap.Int64("bytes", kept.Bytes))
+	}
+}
+
+// plainAnswer reads an answer that is not compressed, where it lies.
+func (c *capture) plainAnswer(stream bool) openai.Answer {
+	if !stream {
+		var whole []byte
+		if len(c.pieces) == 1 {
+			whole = *c.pieces[0]
+		} else {
+			whole = make([]byte, 0, c.size)
+			for _, piece := range c.pieces {
+				whole = append(whole, *piece...)
+			}
+		}
+		return openai.ReadBody(c.dialect, whole, maxCapture)
+	}
+	r := openai.NewReader(c.dialect, maxCapture)
+	for _, piece := range c.pieces {
+		r.Write(*piece)
+	}
+	r.Close()
+	return r.Answer()
+}
+
+// answer reads what the client got.
+func (c *capture) answer() (openai.Answer, error) {
+	media, _, _ := strings.Cut(c.media, ";")
+	stream := strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
+	if c.encoding == "" {
+		return c.plainAnswer(stream), nil
+	}
+	body := c.reader()
+	switch encoding := strings.ToLower(strings.TrimSpace(c.encoding)); encoding {
+	case "identity":
+	case "gzip", "x-gzip":
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return openai.Answer{}, err
+		}
+		body = z
+	case "deflate":
+		body = flate.NewReader(body)
+	case "br":
+		body = brotli.NewReader(body)
+	case "zstd":
+		z, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxCapture))
+		if err != nil {
+			return openai.Answer{}, err
+		}
+		defer z.Close()
+		body = z
+	default:
+		return openai.Answer{}, errors.New("unknown Content-Encoding")
+	}
+	if !stream {
+		var whole bytes.Buffer
+		// A compressed answer that was cut is read as far as it goes.
+		_, _ = io.Copy(&whole, io.LimitReader(body, maxCapture+1))
+		return openai.ReadBody(c.dialect, whole.Bytes(), maxCapture), nil
+	}
+	r := openai.NewReader(c.dialect, maxCapture)
+	piece := make([]byte, laterPiece)
+	for {
+		n, err := body.Read(piece)
+		r.Write(piece[:n])
+		if err != nil {
+			r.Close()
+			return r.Answer(), nil
+		}
+	}
+}

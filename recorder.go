@@ -1,0 +1,224 @@
+package aigateway
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+const (
+	// recordQueue is how many exchanges may wait for the writer.
+	recordQueue = 1024
+	// recordMemory bounds what all captures of a recorder hold together, in bytes.
+	recordMemory = 256 << 20
+	// recordDrain bounds how long the process's end waits for the writer.
+	recordDrain = 10 * time.Second
+)
+
+// Why an exchange is not in the records, beside the words of package hourly.
+const (
+	dropQueue      = "queue_full"
+	dropMemory     = "memory"
+	dropUnreadable = "unreadable"
+	dropClosed     = "closed"
+)
+
+// recorder writes the exchanges of one data_dir to hourly files. One goroutine owns
+// the files. It lives in a usage pool by the folder's absolute path, so that
+// handlers and reloads share it. Nothing in it ever waits for the disk but that
+// goroutine: what does not fit its bounds is dropped, the newest first, and counted.
+type recorder struct {
+	dir      string
+	settings atomic.Pointer[recordSettings] // the newest, for the files
+	logger   atomic.Pointer[zap.Logger]
+
+	queue  chan *capture
+	memory atomic.Int64 // bytes reserved by captures
+	active activeCaptures
+
+	written atomic.Int64 // lines
+	mu      sync.Mutex
+	dropped map[string]int64 // exchanges or lines by reason, guarded by mu
+	told    map[string]time.Time
+
+	stop chan struct{}
+	done chan struct{}
+}
+
+var recorders = caddy.NewUsagePool()
+
+// acquireRecorder returns the recorder of dir, which it starts if this is the
+// first holder.
+func acquireRecorder(dir string, settings *recordSettings, logger *zap.Logger) (*recorder, error) {
+	v, _, err := recorders.LoadOrNew(dir, func() (caddy.Destructor, error) {
+		r := &recorder{
+			dir: dir, queue: make(chan *capture, recordQueue), dropped: make(map[string]int64), told: make(map[string]time.Time),
+			stop: make(chan struct{}), done: make(chan struct{}),
+		}
+		r.settings.Store(settings)
+		r.logger.Store(logger)
+		go r.run()
+		return r, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the recorder of %s: %w", dir, err)
+	}
+	r := v.(*recorder)
+	r.settings.Store(settings)
+	r.logger.Store(logger)
+	return r, nil
+}
+
+// releaseRecorder gives up one hold; the last one ends the recorder.
+func releaseRecorder(r *recorder) error {
+	_, err := recorders.Delete(r.dir)
+	return err
+}
+
+// Destruct lets the writer finish what it has. Exchanges that are still under way
+// get the time they need, unless the process ends: then they are recorded as far as
+// they have come.
+func (r *recorder) Destruct() error {
+	if caddy.Exiting() {
+		for _, c := range r.active.all() {
+			r.submit(c)
+		}
+	}
+	close(r.stop)
+	if r.active.count() > 0 {
+		return nil // the writer ends with the last of them
+	}
+	select {
+	case <-r.done:
+		return nil
+	case <-time.After(recordDrain):
+		return fmt.Errorf("recorder of %s has not written all within %v", r.dir, recordDrain)
+	}
+}
+
+// wants reports whether the exchange of r is to be recorded.
+func (s *recordSettings) wants(r *http.Request, rt *route) bool {
+	return slices.Contains(s.endpoints, rt.stream) && r.Method == http.MethodPost &&
+		(!s.optOut || !optsOut(r.Header.Get("X-Ai-Gateway-Record"))) && (s.sample == 1 || rand.Float64() < s.sample)
+}
+
+// capture returns a writer that records x. Its end is [capture.finish].
+func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
+	c := &capture{
+		ResponseWriter: w, recorder: r, id: x.id, dialect: x.route.stream, began: x.began, body: x.body, scanned: x.ask.form == askJSON, settings: x.snap.record,
+	}
+	c.body.refs.Add(1)
+	r.active.add(c)
+	return c
+}
+
+// finish hands the exchange to the recorder when its answer has gone out, or has
+// not.
+func (c *capture) finish(x *exchange) {
+	x.end() // which settles an attempt that the client gave up
+	c.mu.Lock()
+	c.outcome, c.clientGone = x.last.outcome, x.request.Context().Err() != nil
+	c.mu.Unlock()
+	c.recorder.submit(c)
+}
+
+// submit queues c, if nobody has done so before. It never waits.
+func (r *recorder) submit(c *capture) {
+	if !c.take() {
+		return
+	}
+	r.active.remove(c)
+	if c.lost != "" {
+		r.drop(c.lost, 1, nil)
+		c.release()
+		return
+	}
+	select {
+	case r.queue <- c:
+	default:
+		r.drop(dropQueue, 1, nil)
+		c.release()
+	}
+}
+
+// reserve takes memory for a capture, and reports whether there is any.
+func (r *recorder) reserve(n int64) bool {
+	if r.memory.Add(n) > recordMemory {
+		r.memory.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (r *recorder) giveBack(n int64) { r.memory.Add(-n) }
+
+// drop counts what is not recorded, and tells the log once a minute for each
+// reason.
+func (r *recorder) drop(reason string, n int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped[reason] += n
+	if now := time.Now(); now.Sub(r.told[reason]) >= time.Minute {
+		r.told[reason] = now
+		r.logger.Load().Error("exchanges are not recorded",
+			zap.String("path", r.dir), zap.String("reason", reason), zap.Int64("dropped", r.dropped[reason]), zap.Error(err))
+	}
+}
+
+// recorderReport is a recorder in /health.
+type recorderReport struct {
+	Written int64            `json:"written"`           // lines
+	Dropped map[string]int64 `json:"dropped,omitempty"` // exchanges or lines, by reason
+	Queued  int              `json:"queued"`            // exchanges that wait for the disk
+}
+
+func (r *recorder) report() *recorderReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &recorderReport{Written: r.written.Load(), Dropped: maps.Clone(r.dropped), Queued: len(r.queue)}
+}
+
+// activeCaptures are the exchanges under way, in parts so that requests do not
+// wait for each other.
+type activeCaptures [16]struct {
+	mu  sync.Mutex
+	set map[*capture]struct{} // guarded by mu
+}
+
+func (a *activeCaptures) add(c *capture) {
+	part := &a[c.id[0]%16]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.set == nil {
+		part.set = make(map[*capture]struct{})
+	}
+	part.set[c] = struct{}{}
+}
+
+func (a *activeCaptures) remove(c *capture) {
+	part := &a[c.id[0]%16]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	delete(part.set, c)
+}
+
+func (a *activeCaptures) all() (all []*capture) {
+	for i := range a {
+		a[i].mu.Lock()
+		all = slices.AppendSeq(all, maps.Keys(a[i].set))
+		a[i].mu.Unlock()
+	}
+	return all
+}
+
+func (a *activeCaptures) count() int { return len(a.all()) }
+
+var _ caddy.Destructor = (*recorder)(nil)
