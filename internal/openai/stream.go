@@ -152,13 +152,21 @@ func (s *Stream) skim(p []byte) {
 
 // hasEndMark reports whether a line of tail is the end mark.
 func hasEndMark(tail []byte) bool {
-	for line := range bytes.FieldsFuncSeq(tail, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if data, ok := bytes.CutPrefix(line, dataField[:5]); ok && bytes.Equal(bytes.TrimSpace(data), endMark) {
+	for {
+		at := bytes.LastIndex(tail, endMark)
+		if at < 0 {
+			return false
+		}
+		before, behind := bytes.TrimRight(tail[:at], " \t"), bytes.TrimLeft(tail[at+len(endMark):], " \t")
+		before, isData := bytes.CutSuffix(before, dataField[:5])
+		if isData && (len(before) == 0 || isLineEnd(before[len(before)-1])) && (len(behind) == 0 || isLineEnd(behind[0])) {
 			return true
 		}
+		tail = tail[:at]
 	}
-	return false
 }
+
+func isLineEnd(c byte) bool { return c == '\n' || c == '\r' }
 
 // keep remembers the end of p.
 func (s *Stream) keep(p []byte) {
