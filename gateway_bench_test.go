@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// BenchmarkChat sends chats over real sockets within this process: straight to an
+// BenchmarkChat sends chats, without recording, over real sockets within this process: straight to an
 // instance, through a bare reverse_proxy, and through the gateway. Client and
 // instance are part of each figure, so what a proxy allocates and costs is its
 // figure less that of direct.
@@ -49,7 +49,7 @@ func BenchmarkChat(b *testing.B) {
 					url = "http://" + address
 					loadCaddyfile(b, filepath.Join(b.TempDir(), "Caddyfile"), fmt.Sprintf("http://%s {\n\treverse_proxy %s\n}\n", address, strings.TrimPrefix(server.URL, "http://")))
 				case "gateway":
-					url = startGateway(b, fleetOf(server.URL+"/v1")).url
+					url = startGateway(b, fleetWith(`"record": {"enabled": false}`, server.URL+"/v1")).url
 				}
 				url += "/v1/chat/completions" + kind.query
 				b.ReportAllocs()
