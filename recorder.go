@@ -142,6 +142,13 @@ func (r *recorder) submit(c *capture) {
 		return
 	}
 	select {
+	case <-r.done: // a request that began as data_dir was changed
+		r.drop(dropClosed, 1, nil)
+		c.release()
+		return
+	default:
+	}
+	select {
 	case r.queue <- c:
 	default:
 		r.drop(dropQueue, 1, nil)

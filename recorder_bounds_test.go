@@ -20,7 +20,7 @@ import (
 // stalledRecorder is a recorder whose disk takes nothing.
 func stalledRecorder() *recorder {
 	r := &recorder{
-		dir: "stalled", queue: make(chan *capture, recordQueue), dropped: make(map[string]int64), told: make(map[string]time.Time),
+		dir: "stalled", done: make(chan struct{}), queue: make(chan *capture, recordQueue), dropped: make(map[string]int64), told: make(map[string]time.Time),
 	}
 	r.logger.Store(zap.NewNop())
 	return r
@@ -52,6 +52,18 @@ func TestRecorderStalls(t *testing.T) {
 	}
 	if want := int64(recordQueue * (firstPiece + 100)); r.memory.Load() != want {
 		t.Errorf("got %d bytes reserved, want %d", r.memory.Load(), want)
+	}
+}
+
+// TestRecorderClosed guards that an exchange which comes after its recorder's end
+// is counted, not lost without a word.
+func TestRecorderClosed(t *testing.T) {
+	r := stalledRecorder()
+	c := captured(r, 10)
+	close(r.done)
+	r.submit(c)
+	if got := r.report(); got.Queued != 0 || got.Dropped[dropClosed] != 1 || r.memory.Load() != 0 {
+		t.Errorf("got %+v with %d bytes reserved, want one dropped and none", got, r.memory.Load())
 	}
 }
 

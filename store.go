@@ -220,9 +220,11 @@ func (s *store) newRecorder(dir string, settings *recordSettings) (rec *recorder
 	}
 	s.held = rec
 	if before != nil {
-		err = releaseRecorder(before)
+		if err := releaseRecorder(before); err != nil { // no reason to refuse the new file
+			s.logger.Load().Error("ending the recorder", zap.Error(err))
+		}
 	}
-	return rec, err
+	return rec, nil
 }
 
 // watch loads the file when its folder changes, and by the clock. Last is the
