@@ -68,6 +68,9 @@ func (c *capture) WriteHeader(status int) {
 func (c *capture) begin(status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.taken {
+		return
+	}
 	h := c.Header()
 	c.status, c.media, c.encoding = status, h.Get("Content-Type"), h.Get("Content-Encoding")
 	c.instance = h.Get("X-Ai-Gateway-Upstream")
@@ -86,6 +89,9 @@ func (c *capture) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 func (c *capture) keep(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.taken { // at the process's end
+		return
+	}
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
@@ -93,7 +99,7 @@ func (c *capture) keep(p []byte) {
 		c.firstByte = clock()
 	}
 	c.total += int64(len(p))
-	for len(p) > 0 && c.lost == "" && !c.taken && c.size < maxCapture {
+	for len(p) > 0 && c.lost == "" && c.size < maxCapture {
 		last := c.room()
 		if last == nil {
 			return

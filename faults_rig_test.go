@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/echomodel"
@@ -179,20 +178,8 @@ func startServers(t testing.TB, fleet, scheme, servers, lines string) *gateway {
 	dir := t.TempDir()
 	g := &gateway{url: scheme + "://" + freeAddress(t), file: filepath.Join(dir, "config.json5")}
 	writeFile(t, g.file, fleet)
-	text := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tstorage file_system %s\n\tlog {\n\t\tlevel PANIC\n\t}\n\tservers {\n%s\n\t}\n}\n%s {\n%s\n\tai_gateway\n}\n",
-		filepath.Join(dir, "storage"), servers, g.url, lines)
-	cfg, err := adapt(filepath.Join(dir, "Caddyfile"), text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(cfg, true); err != nil {
-		t.Fatalf("loading %s: %v", text, err)
-	}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	loadCaddyfile(t, filepath.Join(dir, "Caddyfile"), fmt.Sprintf("%s {\n%s\n\tai_gateway\n}\n", g.url, lines), "servers {\n"+servers+"\n}")
+	var err error
 	if g.store, err = acquireStore(g.file, zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}

@@ -54,11 +54,11 @@ func startGateway(t testing.TB, fleet string, options ...string) *gateway {
 }
 
 // loadCaddyfile runs Caddy with sites, a Caddyfile's text that stands at path,
-// until the test ends.
-func loadCaddyfile(t testing.TB, path, sites string) {
+// until the test ends. Options are more global ones.
+func loadCaddyfile(t testing.TB, path, sites string, options ...string) {
 	t.Helper()
-	text := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tstorage file_system %s\n\tlog {\n\t\tlevel PANIC\n\t}\n}\n%s",
-		filepath.Join(filepath.Dir(path), "storage"), sites)
+	text := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tstorage file_system %s\n\tlog {\n\t\tlevel PANIC\n\t}\n%s\n}\n%s",
+		filepath.Join(filepath.Dir(path), "storage"), strings.Join(options, "\n"), sites)
 	cfg, err := adapt(path, text)
 	if err != nil {
 		t.Fatal(err)

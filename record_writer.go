@@ -129,17 +129,8 @@ func (s *scribe) write(c *capture) {
 }
 
 func (s *scribe) append(r *sharegpt.Record, now time.Time) {
-	series := hourly.Series{Ext: ".jsonl"}
-	switch r.Folder {
-	case sharegpt.Main:
-		series.Folder = mainFolder
-	case sharegpt.Media:
-		series.Folder, series.Suffix = mediaFolder, "."+r.Suffix
-	case sharegpt.Incomplete:
-		series.Folder = incompleteFolder
-	case sharegpt.Completions:
-		series.Folder = completionsFolder
-	default:
+	series, ok := seriesOf(r)
+	if !ok {
 		return
 	}
 	if err := s.writer.Append(series, r.Line, now); err != nil {
@@ -151,6 +142,22 @@ func (s *scribe) append(r *sharegpt.Record, now time.Time) {
 		return
 	}
 	s.written.Add(1)
+}
+
+// seriesOf returns the files that a record belongs to, if it is to be written.
+func seriesOf(r *sharegpt.Record) (series hourly.Series, ok bool) {
+	switch r.Folder {
+	case sharegpt.Main:
+		return hourly.Series{Folder: mainFolder, Ext: ".jsonl"}, true
+	case sharegpt.Media:
+		return hourly.Series{Folder: mediaFolder, Suffix: "." + r.Suffix, Ext: ".jsonl"}, true
+	case sharegpt.Incomplete:
+		return hourly.Series{Folder: incompleteFolder, Ext: ".jsonl"}, true
+	case sharegpt.Completions:
+		return hourly.Series{Folder: completionsFolder, Ext: ".jsonl"}, true
+	default:
+		return hourly.Series{}, false
+	}
 }
 
 // open makes the writer, with the first exchange, or anew if where and how it

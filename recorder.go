@@ -125,7 +125,9 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 func (c *capture) finish(x *exchange) {
 	x.end() // which settles an attempt that the client gave up
 	c.mu.Lock()
-	c.outcome, c.clientGone = x.last.outcome, x.request.Context().Err() != nil
+	if !c.taken {
+		c.outcome, c.clientGone = x.last.outcome, x.request.Context().Err() != nil
+	}
 	c.mu.Unlock()
 	c.recorder.submit(c)
 }

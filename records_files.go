@@ -18,9 +18,6 @@ import (
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/hourly"
 )
 
-// packedFolder is behind the name of a folder whose files are packed.
-const packedFolder = "_compressed"
-
 // maxRecordLine is the longest line that is read, in bytes. A request and its answer of
 // the recorder's largest size, given twice and escaped twice, stay below.
 const maxRecordLine = 256 << 20
@@ -44,7 +41,7 @@ func findRecordFiles(dir string, folders []string) ([]recordFile, error) {
 	}
 	var files []recordFile
 	for _, folder := range folders {
-		for _, sibling := range []string{folder, folder + packedFolder} {
+		for _, sibling := range []string{folder, folder + hourly.CompressedSuffix} {
 			entries, err := os.ReadDir(filepath.Join(dir, sibling))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue

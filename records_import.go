@@ -140,14 +140,9 @@ func (m *recordImport) project(line []byte) error {
 func (m *recordImport) append(now time.Time) (n int, err error) {
 	for i := range m.records {
 		r := &m.records[i]
-		series := hourly.Series{Ext: ".jsonl"}
-		switch r.Folder {
-		case sharegpt.Main:
-			series.Folder = mainFolder
-		case sharegpt.Media:
-			series.Folder, series.Suffix = mediaFolder, "."+r.Suffix
-		default: // a call whose arguments are no JSON
-			series.Folder = incompleteFolder
+		series, ok := seriesOf(r)
+		if !ok {
+			continue
 		}
 		if err := m.writer.Append(series, r.Line, now); err != nil {
 			return n, err

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// compressedSuffix makes the name of the sibling folder that packed files go to: a
+// CompressedSuffix makes the name of the sibling folder that packed files go to: a
 // trainer that reads a folder wants all its files to be of one type.
-const compressedSuffix = "_compressed"
+const CompressedSuffix = "_compressed"
 
 // KeeperOptions say what a [Keeper] does with the files of past hours.
 type KeeperOptions struct {
@@ -154,7 +154,7 @@ func (k *Keeper) list(now time.Time) (files []past, err error) {
 		if folder == tornFolder {
 			continue
 		}
-		err = join(err, k.walk(folder+compressedSuffix, func(name, path string, size int64) {
+		err = join(err, k.walk(folder+CompressedSuffix, func(name, path string, size int64) {
 			if strings.HasPrefix(name, halfPrefix) && strings.HasSuffix(name, halfSuffix) {
 				k.sweep(path)
 				return

@@ -28,7 +28,7 @@ func isExt(s string) bool { return s == ".jsonl" || s == ".log" }
 // valid reports whether s names files inside the root only, and such as
 // [ParseName] knows again. The names that the package uses itself are taken.
 func (s Series) valid() bool {
-	return s.Folder != "" && s.Folder != tornFolder && !strings.HasSuffix(s.Folder, compressedSuffix) &&
+	return s.Folder != "" && s.Folder != tornFolder && !strings.HasSuffix(s.Folder, CompressedSuffix) &&
 		only(s.Folder, "_", true) && (s.Suffix == "" || dotted(s.Suffix)) && isExt(s.Ext)
 }
 

@@ -69,7 +69,7 @@ func (k *Keeper) pack(ctx context.Context, path string) (packed bool, e *Error) 
 	if err != nil {
 		return false, asError(err)
 	}
-	dir, err := k.folder(filepath.Base(filepath.Dir(path)) + compressedSuffix)
+	dir, err := k.folder(filepath.Base(filepath.Dir(path)) + CompressedSuffix)
 	if err == nil && size > 0 { // an empty file is only deleted
 		err = k.packTo(ctx, dir, filepath.Base(path), f, size)
 	}
