@@ -144,6 +144,9 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Parts is for [http1.Transport], which writes them without a copy.
+func (r *bodyReader) Parts() [][]byte { return r.parts[:] }
+
 func (r *bodyReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

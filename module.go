@@ -24,6 +24,8 @@ import (
 
 	// A build of the gateway can run Caddyfile.example, which needs it.
 	_ "github.com/simpleaigateway/caddy-ai-gateway/echomodel"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/http1"
 )
 
 func init() {
@@ -69,6 +71,7 @@ type Handler struct {
 	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
 
 	store      *store
+	plain      *http1.Transport      // for instances without TLS, or nil
 	policy     reverseproxy.Selector // of the Caddyfile, or nil
 	policyName string
 	logger     *zap.Logger
@@ -113,7 +116,8 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		return err
 	}
 	var err error
-	if p.TransportRaw, err = h.transportDefaults(p.TransportRaw); err != nil {
+	var plain bool
+	if p.TransportRaw, plain, err = h.transportDefaults(p.TransportRaw); err != nil {
 		return err
 	}
 	if p.LoadBalancing == nil {
@@ -139,8 +143,11 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	if stock, ok := p.Transport.(*reverseproxy.HTTPTransport); ok {
 		stock.Transport.DialContext = within(stock.Transport.DialContext)
 		stock.Transport.DialTLSContext = within(stock.Transport.DialTLSContext)
+		if plain {
+			h.plain = newPlain(stock.Transport)
+		}
 	}
-	p.Transport = transport{p.Transport}
+	p.Transport = transport{p.Transport, h.plain}
 	return nil
 }
 
@@ -170,17 +177,18 @@ func refuseProxyOptions(p *reverseproxy.Handler) error {
 }
 
 // transportDefaults completes the configuration of the stock transport where it
-// says nothing. Another transport module is left alone.
-func (h *Handler) transportDefaults(raw json.RawMessage) (json.RawMessage, error) {
+// says nothing, and reports whether [isPlain] holds for it. Another transport module
+// is left alone.
+func (h *Handler) transportDefaults(raw json.RawMessage) (completed json.RawMessage, plain bool, err error) {
 	if raw == nil {
 		raw = json.RawMessage(`{"protocol":"http"}`)
 	}
 	var options map[string]any
 	if err := json.Unmarshal(raw, &options); err != nil {
-		return nil, fmt.Errorf("reading the proxy's transport: %w", err)
+		return nil, false, fmt.Errorf("reading the proxy's transport: %w", err)
 	}
 	if options["protocol"] != "http" {
-		return raw, nil
+		return raw, false, nil
 	}
 	setDefault := func(m map[string]any, name string, value any) {
 		if _, given := m[name]; !given {
@@ -200,7 +208,8 @@ func (h *Handler) transportDefaults(raw json.RawMessage) (json.RawMessage, error
 		setDefault(keepAlive, "idle_timeout", 4e9)
 		setDefault(keepAlive, "max_idle_conns_per_host", 1024)
 	}
-	return json.Marshal(options)
+	completed, err = json.Marshal(options)
+	return completed, isPlain(options), err
 }
 
 // Validate refuses settings that cannot work.
@@ -219,6 +228,9 @@ func (h *Handler) Cleanup() error {
 	}
 	if h.Proxy != nil && h.proxyProvisioned() {
 		errs = append(errs, h.Proxy.Cleanup())
+	}
+	if h.plain != nil {
+		h.plain.CloseIdle()
 	}
 	return errors.Join(errs...)
 }

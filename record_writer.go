@@ -47,12 +47,18 @@ type scribe struct {
 	records   []sharegpt.Record
 }
 
+// gatherTime is how long exchanges gather before they are written. To be woken for
+// each would cost more than to write it.
+const gatherTime = 20 * time.Millisecond
+
 // run writes what is queued until the recorder is stopped and the last exchange
 // under way is written.
 func (r *recorder) run() {
 	defer close(r.done)
 	s := scribe{recorder: r}
-	stop := r.stop
+	stop, queue := r.stop, r.queue
+	gather := time.NewTimer(time.Hour)
+	defer gather.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	keep := time.NewTicker(keepInterval)
@@ -62,13 +68,24 @@ func (r *recorder) run() {
 	defer cancel()
 	for {
 		select {
-		case c := <-r.queue:
+		case c := <-queue:
 			s.write(c)
+			for n := 0; n < 64 && len(queue) > 0; n++ {
+				s.write(<-queue)
+			}
+			if len(queue) == 0 {
+				queue = nil
+				gather.Reset(gatherTime)
+			}
+		case <-gather.C:
+			queue = r.queue
+		case <-r.hurry:
+			queue = r.queue
 		case <-timer.C:
 		case <-keep.C:
 			s.keep(ctx)
 		case <-stop:
-			stop = nil
+			stop, queue = nil, r.queue
 		}
 		if s.writer != nil {
 			s.writer.Tick(time.Now())

@@ -41,7 +41,8 @@ type recorder struct {
 	logger   atomic.Pointer[zap.Logger]
 
 	queue  chan *capture
-	memory atomic.Int64 // bytes reserved by captures
+	hurry  chan struct{} // tells the writer that much is queued
+	memory atomic.Int64  // bytes reserved by captures
 	active activeCaptures
 
 	written atomic.Int64 // lines
@@ -60,7 +61,7 @@ var recorders = caddy.NewUsagePool()
 func acquireRecorder(dir string, settings *recordSettings, logger *zap.Logger) (*recorder, error) {
 	v, _, err := recorders.LoadOrNew(dir, func() (caddy.Destructor, error) {
 		r := &recorder{
-			dir: dir, queue: make(chan *capture, recordQueue), dropped: make(map[string]int64), told: make(map[string]time.Time),
+			dir: dir, queue: make(chan *capture, recordQueue), hurry: make(chan struct{}, 1), dropped: make(map[string]int64), told: make(map[string]time.Time),
 			stop: make(chan struct{}), done: make(chan struct{}),
 		}
 		r.settings.Store(settings)
@@ -155,6 +156,13 @@ func (r *recorder) submit(c *capture) {
 	default:
 		r.drop(dropQueue, 1, nil)
 		c.release()
+		return
+	}
+	if len(r.queue) > recordQueue/8 || r.memory.Load() > recordMemory/16 {
+		select {
+		case r.hurry <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -7,8 +7,12 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
+	"slices"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/http1"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
 
@@ -16,15 +20,68 @@ import (
 // instance, sends it through the proxy's own transport, and judges what comes back.
 type transport struct {
 	inner http.RoundTripper
+	plain *http1.Transport // for HTTP without TLS, or nil
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	a := exchangeOf(r.Context()).current
-	res, err := t.inner.RoundTrip(a.outgoing(r))
+	inner := t.inner
+	if t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r) {
+		inner = t.plain
+	}
+	res, err := inner.RoundTrip(a.outgoing(r))
 	if err != nil {
 		return nil, a.fail(err)
 	}
 	return a.receive(res)
+}
+
+// plainOptions are the options of the stock transport that its dialler sees to, or
+// that mean nothing without TLS or to [http1.Transport].
+var plainOptions = []string{
+	"protocol", "network_proxy", "dial_timeout", "dial_fallback_delay", "resolver", "local_address", "read_timeout", "write_timeout", "tls",
+	"read_buffer_size", "write_buffer_size", "max_response_header_size", "expect_continue_timeout",
+}
+
+// isPlain reports whether [http1.Transport] does for instances without TLS what
+// options ask of the stock transport.
+func isPlain(options map[string]any) bool {
+	if proxy, ok := options["network_proxy"].(map[string]any); !ok || proxy["from"] != "none" {
+		return false
+	}
+	for name, value := range options {
+		switch name {
+		case "compression":
+			if value != false {
+				return false
+			}
+		case "keep_alive":
+			if keepAlive, ok := value.(map[string]any); !ok || keepAlive["enabled"] == false {
+				return false
+			}
+		case "versions":
+			if versions, ok := value.([]any); !ok || !slices.Contains(versions, any("1.1")) || slices.Contains(versions, any("h2c")) {
+				return false
+			}
+		default:
+			if !slices.Contains(plainOptions, name) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// newPlain returns the transport for instances without TLS, which does what stock
+// would do in the request's own goroutine.
+func newPlain(stock *http.Transport) *http1.Transport {
+	return &http1.Transport{
+		Dial: stock.DialContext, MaxIdle: stock.MaxIdleConns, MaxIdlePerHost: stock.MaxIdleConnsPerHost, IdleTimeout: stock.IdleConnTimeout,
+		MaxHead: stock.MaxResponseHeaderBytes,
+		Early: func(r *http.Request, status int, header http.Header) error {
+			return httptrace.ContextClientTrace(r.Context()).Got1xxResponse(status, textproto.MIMEHeader(header))
+		},
+	}
 }
 
 type exchangeKey struct{}

@@ -201,7 +201,7 @@ func TestTransportDefaults(t *testing.T) {
 		if given != "" {
 			raw = json.RawMessage(given)
 		}
-		got, err := h.transportDefaults(raw)
+		got, _, err := h.transportDefaults(raw)
 		if err != nil || string(got) != want {
 			t.Errorf("transport %s: got %s %v, want %s", given, got, err, want)
 		}

@@ -128,6 +128,17 @@ func (host) Foreign(info fs.FileInfo) bool {
 // hostFile is a file of the host.
 type hostFile struct{ *os.File }
 
+// Sync makes what was written durable. Nobody reads it again soon, so its pages go
+// back to the kernel at once: new ones cost several times as much, and other files'
+// stay.
+func (f hostFile) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		return err
+	}
+	forget(f.File)
+	return nil
+}
+
 func (f hostFile) Lock() error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestWalk(t *testing.T) {
@@ -126,5 +128,25 @@ func BenchmarkRecode(b *testing.B) {
 	for b.Loop() {
 		text = AppendLoose(text[:0], in)
 		out = AppendString(out[:0], text)
+	}
+}
+
+// TestIsCanonical guards that a text is copied as it is only if writing it anew
+// gives the same.
+func TestIsCanonical(t *testing.T) {
+	pieces := []string{"a", "long enough to fill several words of eight bytes", `\n`, `\"`, `\\`, `\/`, `\u0041`, `\u001f`, `\ud83d\ude00`, `\x`, `\`, "é", "文字", "\u2028", "\u2029", "\xff", "\xe2\x80", "\x01", "\n", "\x7f", "😀"}
+	rapid.Check(t, func(t *rapid.T) {
+		s := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 12).Draw(t, "pieces"), ""))
+		if !IsCanonical(s) {
+			return
+		}
+		if again := appendRecoded(nil, s); !bytes.Equal(again, s) || !json.Valid([]byte(`"`+string(s)+`"`)) {
+			t.Fatalf("%q is called canonical; written anew it is %q", s, again)
+		}
+	})
+	for _, s := range []string{"", "plain", `two\nlines and a \"quote\" of some length, longer than a word`, "schön 文字 😀 …"} {
+		if !IsCanonical([]byte(s)) {
+			t.Errorf("%q: want canonical", s)
+		}
 	}
 }

@@ -202,6 +202,58 @@ func AppendEscaped(dst, s []byte) []byte {
 	}
 }
 
+// IsCanonical reports whether s, the inside of a JSON string, surely stands in the
+// canonical form. It is meant to be fast for long texts: one with an escape by
+// number is refused unread.
+func IsCanonical(s []byte) bool {
+	if !isText(s) {
+		return false
+	}
+	for {
+		at := bytes.IndexByte(s, '\\')
+		if at < 0 {
+			return true
+		}
+		if at+1 == len(s) || simple[s[at+1]] == 0 || s[at+1] == '/' {
+			return false
+		}
+		s = s[at+2:]
+	}
+}
+
+// isText reports whether s is UTF-8 without control characters, U+2028 and U+2029.
+func isText(s []byte) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for len(s) > 0 {
+		i := 0
+		for ; i+16 <= len(s); i += 16 {
+			v, w := binary.LittleEndian.Uint64(s[i:]), binary.LittleEndian.Uint64(s[i+8:])
+			// A byte below 0x20 or beyond ASCII sets a high bit, if only its own and that
+			// of bytes behind it.
+			if (v|(v-ones*0x20)|w|(w-ones*0x20))&high != 0 {
+				break
+			}
+		}
+		for i < len(s) && s[i] >= 0x20 && s[i] < utf8.RuneSelf {
+			i++
+		}
+		if s = s[i:]; len(s) == 0 {
+			return true
+		}
+		for len(s) > 0 && s[0] >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(s)
+			if size == 1 || r == '\u2028' || r == '\u2029' {
+				return false
+			}
+			s = s[size:]
+		}
+		if len(s) > 0 && s[0] < 0x20 {
+			return false
+		}
+	}
+	return true
+}
+
 // appendRecoded appends the inside of a JSON string in the canonical form.
 func appendRecoded(dst, s []byte) []byte {
 	for {

@@ -32,8 +32,17 @@ type result struct {
 	start, end int
 }
 
-// conversation gathers turns and keeps their order right. All values stand decoded
-// in one buffer, in order, so that turns can only be added, and the last one
+// words are what somebody says: a decoded text, or one that is encoded as it will
+// stand in the record.
+type words struct {
+	text    []byte
+	encoded bool
+}
+
+func decoded(text []byte) words { return words{text: text} }
+
+// conversation gathers turns and keeps their order right. All values stand in one
+// buffer, in order and encoded, so that turns can only be added, and the last one
 // extended.
 type conversation struct {
 	text  []byte
@@ -54,7 +63,7 @@ func (v *conversation) reset() {
 	}
 }
 
-// value returns the value of turn i.
+// value returns the value of turn i, encoded.
 func (v *conversation) value(i int) []byte {
 	end := len(v.text)
 	if i+1 < len(v.turns) {
@@ -71,25 +80,33 @@ func (v *conversation) last() role {
 	return v.turns[len(v.turns)-1].role
 }
 
-func (v *conversation) open(r role, value []byte) {
+func (v *conversation) open(r role, value words) {
 	v.turns = append(v.turns, turn{r, len(v.text)})
-	v.text = append(v.text, value...)
+	v.put(value)
+}
+
+func (v *conversation) put(value words) {
+	if value.encoded {
+		v.text = append(v.text, value.text...)
+	} else {
+		v.text = rawjson.AppendEscaped(v.text, value.text)
+	}
 }
 
 // join adds value to the last turn as a paragraph of its own.
-func (v *conversation) join(value []byte) {
-	if len(v.text) > v.turns[len(v.turns)-1].start && len(value) > 0 {
-		v.text = append(v.text, "\n\n"...)
+func (v *conversation) join(value words) {
+	if len(v.text) > v.turns[len(v.turns)-1].start && len(value.text) > 0 {
+		v.text = append(v.text, `\n\n`...)
 	}
-	v.text = append(v.text, value...)
+	v.put(value)
 }
 
 // addSystem adds instructions: to the system turn while there is no other, else
 // as words of the user's side.
-func (v *conversation) addSystem(value []byte) {
+func (v *conversation) addSystem(value words) {
 	v.flush()
 	switch {
-	case len(value) == 0:
+	case len(value.text) == 0:
 	case len(v.turns) == 0:
 		v.open(system, value)
 	case v.last() == system:
@@ -101,7 +118,7 @@ func (v *conversation) addSystem(value []byte) {
 }
 
 // addHuman adds a turn of the side that is not trained: human or observation.
-func (v *conversation) addHuman(r role, value []byte) {
+func (v *conversation) addHuman(r role, value words) {
 	if last := v.last(); last == human || last == observation {
 		v.flags |= mergedTurns
 		v.join(value)
@@ -111,10 +128,10 @@ func (v *conversation) addHuman(r role, value []byte) {
 }
 
 // addUser adds what the user says, behind the results of tools that wait.
-func (v *conversation) addUser(value []byte) {
+func (v *conversation) addUser(value words) {
 	if len(v.results) > 0 {
 		v.flush()
-		if len(value) == 0 {
+		if len(value.text) == 0 {
 			return
 		}
 	}
@@ -123,19 +140,19 @@ func (v *conversation) addUser(value []byte) {
 
 // addModel adds a turn of the side that is trained: gpt or functionCall. An empty
 // one is none.
-func (v *conversation) addModel(r role, value []byte) {
+func (v *conversation) addModel(r role, value words) {
 	v.flush()
-	if len(value) == 0 {
+	if len(value.text) == 0 {
 		v.flags |= mergedTurns
 		return
 	}
 	switch v.last() {
 	case system:
 		v.flags |= paddedTurn
-		v.open(human, nil)
+		v.open(human, words{})
 	case functionCall:
 		v.flags |= paddedTurn
-		v.open(observation, nil)
+		v.open(observation, words{})
 	case gpt:
 		v.flags |= mergedTurns
 		if r == gpt {
@@ -165,7 +182,7 @@ func (v *conversation) flush() {
 	case 0:
 		return
 	case 1:
-		v.addHuman(observation, v.aside)
+		v.addHuman(observation, decoded(v.aside))
 	default:
 		list := []byte{'['}
 		for i, r := range v.results {
@@ -176,7 +193,7 @@ func (v *conversation) flush() {
 			list = rawjson.AppendString(append(list, `,"content":`...), v.aside[r.start:r.end])
 			list = append(list, '}')
 		}
-		v.addHuman(observation, append(list, ']'))
+		v.addHuman(observation, decoded(append(list, ']')))
 	}
 	v.results, v.aside = v.results[:0], v.aside[:0]
 }

@@ -11,6 +11,7 @@ import (
 type message struct {
 	role, name, callID          string
 	content, reasoning, refusal []byte
+	encoded                     []byte // content as it stands in the request, in its place
 	calls                       []messageCall
 	results                     []result // of tools, whose texts are in aside
 	aside                       []byte
@@ -29,6 +30,14 @@ func (m *message) reset() {
 	}
 }
 
+// words returns the content.
+func (m *message) words() words {
+	if m.encoded != nil {
+		return words{m.encoded, true}
+	}
+	return decoded(m.content)
+}
+
 // addModel adds what a model has said: its calls, or its text with the reasoning
 // in front.
 func (p *Projector) addModel(m *message) {
@@ -40,7 +49,7 @@ func (p *Projector) addModel(m *message) {
 			p.conv.flags |= reasoningWithCall
 		}
 		p.scratch = p.appendCalls(p.scratch[:0], m.calls)
-		p.conv.addModel(functionCall, p.scratch)
+		p.conv.addModel(functionCall, decoded(p.scratch))
 		return
 	}
 	if len(m.refusal) > 0 {
@@ -49,7 +58,7 @@ func (p *Projector) addModel(m *message) {
 			m.content = append(m.content, m.refusal...)
 		}
 	}
-	p.conv.addModel(gpt, p.withReasoning(m))
+	p.conv.addModel(gpt, decoded(p.withReasoning(m)))
 }
 
 var (
@@ -137,7 +146,11 @@ func (p *Projector) readMessage(m *message, value []byte) {
 			}
 		}
 	}
-	p.readContent(m, content)
+	if m.role != "user" && m.role != "system" && m.role != "developer" || !p.verbatim(content) {
+		p.readContent(m, content)
+	} else {
+		m.encoded = content[1 : len(content)-1]
+	}
 	m.refusal = p.appendText(m.refusal, refusal)
 	switch { // one source of several
 	case len(long) > 2:

@@ -201,14 +201,14 @@ func (p *Projector) addCompletion(c *openai.Choice, choices int) {
 	if !rawjson.IsString(prompt) { // tokens, or a choice too many
 		p.conv.flags |= partialHistory
 	}
-	p.conv.addUser(text)
+	p.conv.addUser(decoded(text))
 	n := len(text)
 	text = p.append(text, c.Content)
 	answer := text[n:]
 	if p.request.echo {
 		answer = bytes.TrimPrefix(answer, text[:n])
 	}
-	p.conv.addModel(gpt, answer)
+	p.conv.addModel(gpt, decoded(answer))
 	p.scratch = text
 }
 
@@ -250,6 +250,17 @@ func (p *Projector) redact(text []byte) []byte {
 func (p *Projector) appendText(dst, value []byte) []byte {
 	n := len(dst)
 	return p.edited(rawjson.AppendLoose(dst, value), n)
+}
+
+// minVerbatim is how long a text is, in bytes, for which it pays to see whether it
+// can stay as it is.
+const minVerbatim = 256
+
+// verbatim reports whether value is a string that can stand in the record as it
+// does in the request, without being decoded and encoded again: most of a long
+// prompt's cost.
+func (p *Projector) verbatim(value []byte) bool {
+	return len(value) > minVerbatim && rawjson.IsString(value) && p.edit == nil && !p.escape && rawjson.IsCanonical(value[1:len(value)-1])
 }
 
 // appendJSON appends a value in canonical form, with what is to be changed in its

@@ -70,7 +70,7 @@ func (p *Projector) readSystem(value []byte) {
 	}
 	p.msg.reset()
 	p.readContent(&p.msg, value)
-	p.conv.addSystem(p.msg.content)
+	p.conv.addSystem(p.msg.words())
 }
 
 // readMessages reads the messages of chat or of Anthropic's dialect.
@@ -98,19 +98,19 @@ func (p *Projector) addMessage(m *message) {
 	}
 	switch m.role {
 	case "system", "developer":
-		p.conv.addSystem(m.content)
+		p.conv.addSystem(m.words())
 	case "assistant":
 		p.addModel(m)
 	case "tool", "function":
 		p.conv.addResult(p.callName(m.callID, m.name), m.content)
 	case "user":
-		if len(m.results) > 0 && len(m.content) == 0 {
+		if len(m.results) > 0 && len(m.words().text) == 0 {
 			return // more results may follow
 		}
-		p.conv.addUser(m.content)
+		p.conv.addUser(m.words())
 	default:
 		p.conv.flags |= unknownRole
-		p.conv.addUser(m.content)
+		p.conv.addUser(m.words())
 	}
 }
 
@@ -132,7 +132,11 @@ func (p *Projector) readResponses(f *fields) {
 	}
 	p.readSystem(f.system)
 	if rawjson.IsString(f.input) {
-		p.conv.addUser(p.appendText(nil, f.input))
+		if p.verbatim(f.input) {
+			p.conv.addUser(words{f.input[1 : len(f.input)-1], true})
+			return
+		}
+		p.conv.addUser(decoded(p.appendText(nil, f.input)))
 		return
 	}
 	m := &p.msg

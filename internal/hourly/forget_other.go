@@ -1,0 +1,7 @@
+//go:build darwin || freebsd
+
+package hourly
+
+import "os"
+
+func forget(*os.File) {}
