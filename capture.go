@@ -2,6 +2,8 @@ package aigateway
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"hash"
 	"io"
 	"net/http"
 	"sync"
@@ -17,7 +19,7 @@ const (
 	firstPiece = 4 << 10
 	laterPiece = 16 << 10
 	// maxCapture bounds what is kept of one answer, in bytes. Of a longer one the
-	// beginning is recorded, as one that was cut.
+	// beginning is recorded, as one that was cut, and a checksum of the whole.
 	maxCapture = 8 << 20
 )
 
@@ -44,6 +46,7 @@ type capture struct {
 	pieces     []*[]byte // guarded by mu, as all below
 	size       int       // bytes in pieces
 	total      int64     // bytes that the client got
+	sum        hash.Hash // of them, SHA-256, once they are more than are kept
 	status     int
 	media      string // Content-Type
 	encoding   string // Content-Encoding
@@ -108,6 +111,15 @@ func (c *capture) keep(p []byte) {
 		*last = append(*last, p[:n]...)
 		c.size += n
 		p = p[n:]
+	}
+	if len(p) > 0 && c.lost == "" {
+		if c.sum == nil {
+			c.sum = sha256.New()
+			for _, piece := range c.pieces {
+				c.sum.Write(*piece)
+			}
+		}
+		c.sum.Write(p)
 	}
 }
 

@@ -131,6 +131,9 @@ func (s *scribe) write(c *capture) {
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
 		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Answer: &answer,
 	}
+	if c.sum != nil {
+		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)
+	}
 	s.buffer, s.records, err = s.projector.Append(s.buffer[:0], &x, s.records[:0])
 	if err != nil {
 		s.drop(dropUnreadable, 1, err)

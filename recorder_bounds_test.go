@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,6 +119,10 @@ func TestRecordLongAnswer(t *testing.T) {
 	r := g.waitRecords(t, incompleteFolder, 1)[0]
 	if n := len(r.talk()); n < 6<<20 || n > maxCapture || !strings.Contains(r.Meta, `"status":"truncated"`) {
 		t.Errorf("record has %d bytes, %s", n, r.Meta)
+	}
+	want := fmt.Sprintf(`"truncated":true,"bytes":%d,"sha256":"%x"`, len(body), sha256.Sum256([]byte(body)))
+	if !strings.Contains(r.Meta, want) {
+		t.Errorf("got meta %s, want %s in it", r.Meta, want)
 	}
 }
 

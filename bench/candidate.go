@@ -20,6 +20,7 @@ type candidate struct {
 	// record is the value of record.enabled in config.json5, "" to leave the
 	// member out.
 	record string
+	data   string // of record, "" for a folder beside the configuration
 }
 
 func candidateName(c candidate) string { return c.name }
@@ -83,7 +84,11 @@ func (c candidate) config(dir string, upstreams []string) []byte {
 	}
 	b = append(b, "\t],\n"...)
 	if c.record != "" {
-		b = fmt.Appendf(b, "\t\"data_dir\": %s,\n\t\"record\": {\"enabled\": %s},\n", strconv.Quote(filepath.Join(dir, "data")), c.record)
+		data := c.data
+		if data == "" {
+			data = filepath.Join(dir, "data")
+		}
+		b = fmt.Appendf(b, "\t\"data_dir\": %s,\n\t\"record\": {\"enabled\": %s},\n", strconv.Quote(data), c.record)
 	}
 	return append(b, "}\n"...)
 }

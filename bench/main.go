@@ -34,6 +34,7 @@ type command struct {
 var commands = []command{
 	{"compare", "CPU time per request and event, against bare Caddy (default)", compare},
 	{"failover", "what clients see when an instance dies and comes back", failover},
+	{"stall", "what clients see when the disk of the records stands still", stall},
 	{"upstream", "", upstream},
 	{"load", "", generate},
 }

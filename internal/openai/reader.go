@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/sse"
 )
 
@@ -138,7 +139,7 @@ func ReadBody(d Dialect, body []byte, limit int) Answer {
 	switch {
 	case len(body) > limit:
 		b.TooLarge = true
-	case !rawjson.IsObject(body) || !json.Valid(body):
+	case !rawjson.IsObject(body) || splice.Scan(body, splice.MaxDepth, nil, nil) != nil:
 		b.Cut = true
 	case d == Other:
 	default:

@@ -1,6 +1,7 @@
 package sharegpt
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"strconv"
 
@@ -117,6 +118,10 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	}
 	if x.Outcome != "" {
 		text(`,"outcome":`, x.Outcome)
+	}
+	if x.Sum != nil {
+		count(`,"truncated":true,"bytes":`, x.Bytes)
+		text(`,"sha256":`, hex.EncodeToString(x.Sum))
 	}
 	return append(dst, '}')
 }

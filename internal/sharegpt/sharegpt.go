@@ -58,6 +58,10 @@ type Exchange struct {
 	Scanned bool
 	// Answer is what the client got.
 	Answer *openai.Answer
+	// Bytes and Sum are the length and the SHA-256 of what the client got, if only
+	// its beginning was kept for Answer; else they are zero.
+	Bytes int64
+	Sum   []byte
 }
 
 // RecordRaw says when a record holds the exact request and answer.
