@@ -17,5 +17,5 @@ func init() {
 
 // addCommands puts the commands below cmd, which is caddy ai-gateway.
 func addCommands(cmd *cobra.Command) {
-	cmd.AddCommand(recordsCommand())
+	cmd.AddCommand(checkCommand(), recordsCommand(), schemaCommand())
 }

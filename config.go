@@ -1,17 +1,13 @@
 package aigateway
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
 // Config is the content of config.json5: the fleet and how it is run. The file
@@ -67,6 +63,10 @@ type Config struct {
 	// /score, /v1/score, /rerank, /v1/rerank, /v2/rerank, /classify, /pooling. A
 	// list given here takes their place.
 	EngineRoutes []string `json:"engine_routes"`
+
+	// Schema names the JSON Schema of this file for editors, such as
+	// ./config.schema.json. The gateway does not look at it.
+	Schema string `json:"$schema"`
 }
 
 // InstanceConfig is one endpoint of instances or fallback_instances.
@@ -202,41 +202,6 @@ func (s *Seconds) set(d float64) error {
 	}
 	*s = Seconds(d)
 	return nil
-}
-
-// parseConfig reads the text of a config.json5 whose relative paths start at dir.
-// Errors are *json5.Error or json5.Errors.
-func parseConfig(src []byte, dir string) (*Config, error) {
-	doc, err := json5.Parse(src)
-	if err != nil {
-		return nil, err
-	}
-	c := &Config{
-		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
-		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
-		Record: defaultRecord, Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
-	}
-	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
-	var all json5.Errors
-	if err := doc.Decode(c, json5.Options{String: expand}); err != nil {
-		var ok bool
-		if all, ok = errors.AsType[json5.Errors](err); !ok {
-			return nil, err
-		}
-	}
-	if len(all) == 0 { // what could not be decoded would be reported twice
-		all = c.check(doc)
-	}
-	if len(all) > 0 {
-		slices.SortStableFunc(all, func(a, b *json5.Error) int {
-			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
-		return nil, all
-	}
-	if !filepath.IsAbs(c.DataDir) {
-		c.DataDir = filepath.Join(dir, c.DataDir)
-	}
-	return c, nil
 }
 
 // expandPlaceholders replaces {env.NAME} and {file.PATH} in s. Other braces stay

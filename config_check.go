@@ -20,24 +20,35 @@ const maxProblems = 1000
 // checker collects what is wrong with a file beyond its types.
 type checker struct {
 	doc      *json5.Document
+	told     map[string]bool // paths of what has been told already
+	room     int             // for problems
 	problems json5.Errors
 }
 
-// report adds a problem at the value that path leads to.
-func (c *checker) report(path []any, format string, args ...any) {
-	if len(c.problems) >= maxProblems {
-		return
+// newChecker returns one for what of doc told does not tell.
+func newChecker(doc *json5.Document, told json5.Errors) *checker {
+	c := &checker{doc: doc, told: make(map[string]bool, len(told)), room: maxProblems - len(told)}
+	for _, mistake := range told {
+		c.told[mistake.Path] = true
 	}
-	c.problems = append(c.problems, c.doc.Problem(c.doc.At(path...), format, args...))
+	return c
 }
 
-// check returns all that is wrong with c, read from doc, and fills in defaults
-// that depend on the entry.
-func (c *Config) check(doc *json5.Document) json5.Errors {
-	ch := &checker{doc: doc}
-	if len(c.Instances)+len(c.FallbackInstances) == 0 {
-		ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
+// report adds a problem at the value that path leads to, unless one has been told
+// there: what could not be decoded has no value to speak of.
+func (c *checker) report(path []any, format string, args ...any) {
+	if len(c.problems) >= c.room {
+		return
 	}
+	if problem := c.doc.Problem(c.doc.At(path...), format, args...); !c.told[problem.Path] {
+		c.problems = append(c.problems, problem)
+	}
+}
+
+// check returns all that is wrong with c beyond told, what decoding it from doc
+// has found, and fills in defaults that depend on the entry.
+func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
+	ch := newChecker(doc, told)
 	if c.DataDir == "" {
 		ch.report([]any{"data_dir"}, "got an empty text, want a folder")
 	}
@@ -69,7 +80,12 @@ func (c *Config) check(doc *json5.Document) json5.Errors {
 	}
 	ch.instances("instances", c.Instances)
 	ch.instances("fallback_instances", c.FallbackInstances)
-	ch.duplicates(c)
+	if len(told) == 0 { // what is true of all entries shows only when all are known
+		if len(c.Instances)+len(c.FallbackInstances) == 0 {
+			ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
+		}
+		ch.duplicates(c)
+	}
 	return ch.problems
 }
 
@@ -84,7 +100,7 @@ func (c *checker) instances(list string, entries []*InstanceConfig) {
 		at := func(steps ...any) []any { return append([]any{list, n}, steps...) }
 		if entry == nil {
 			c.report(at(), "got null, want an object with url and model_name")
-			entries[n] = new(InstanceConfig)
+			entries[n] = &InstanceConfig{Weight: new(1)} // for those who read on
 			continue
 		}
 		c.url(at("url"), entry.URL)

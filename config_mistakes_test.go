@@ -27,6 +27,14 @@ func mistakeTest(t *testing.T, dir string) func(src string, want ...string) {
 		if got := err.Error(); got != strings.Join(want, "\n") || c != nil {
 			t.Errorf("%s\ngot\n%s\nwant\n%s", shown, got, strings.Join(want, "\n"))
 		}
+		schemaRefuses(t, src, want...)
+		printed := checkOutputs(src, dir)[0]
+		for _, line := range want {
+			place := strings.SplitN(line, ": ", 2)
+			if line := "config.json5:" + place[0] + ": error: " + place[1] + "\n"; !strings.Contains(printed, line) {
+				t.Errorf("%s\ncheck prints\n%s\nwant a line %s", shown, printed, line)
+			}
+		}
 	}
 }
 
@@ -75,6 +83,10 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 		`1:20: instances[0].url: got a bare word, want a quoted string, a number, true, false or null`)
 	f(`{instances: [{url: 'http://h/v1', model_name: m}]}`,
 		`1:47: instances[0].model_name: got a bare word, want a quoted string, a number, true, false or null`)
+	f(`{instances: [{url: h, weight: 1x, model_name: m}]}`,
+		`1:20: instances[0].url: got a bare word, want a quoted string, a number, true, false or null`,
+		`1:31: instances[0].weight: not a valid number, and a string needs quotes`,
+		`1:47: instances[0].model_name: got a bare word, want a quoted string, a number, true, false or null`)
 	f(with(`weight: True`), `1:23: instances[0].weight: got a bare word, want a quoted string, a number, true, false or null`)
 	f(with(`weight: 01`), `1:23: instances[0].weight: not a valid number, and a string needs quotes`)
 	f(with(`weight: 0x`), `1:23: instances[0].weight: not a valid number, and a string needs quotes`)
@@ -100,7 +112,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, timeouts, retries, stream_keepalive, record, engine_routes`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
 	const entry = `url, api_key, model_name, weight, name, upstream_model, max_concurrency, headers, engine, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
@@ -176,6 +188,23 @@ func TestConfigWrongTypes(t *testing.T) {
 		`3:14: instances[0]: unknown member "wieght"; did you mean "weight"?`,
 		`4:5: instances[1]: got a number, want an object`,
 		`6:17: error_window: got an object, want a single value`)
+	// Of what could be decoded the values are checked too.
+	f("{\n  instances: [\n    {url: 'ftp://h', model_nam: 'm', weight: -1},\n    {weight: 'x', headers: {'X-A': 1, Host: ''}},\n  ],\n"+
+		"  retries: {attempts: 0},\n  record: {raw: 1, sample: 2, redact: [1, '(']},\n  data_dir: '{env.AIGATEWAY_TEST_NONE}',\n}",
+		`3:11: instances[0].url: want a URL that begins with http:// or https://`,
+		`3:22: instances[0]: unknown member "model_nam"; did you mean "model_name"?`,
+		`3:46: instances[0].weight: got -1, want 0 to 1000`,
+		`4:5: instances[1]: missing url, want one such as http://10.0.0.1:8000/v1`,
+		`4:5: instances[1]: missing model_name, want the model's name or "*"`,
+		`4:14: instances[1].weight: got a string, want a whole number`,
+		`4:36: instances[1].headers["X-A"]: got a number, want a string`,
+		`4:45: instances[1].headers.Host: "Host" belongs to the connection and cannot be set`,
+		`6:23: retries.attempts: got 0, want 1 to 100`,
+		`7:17: record.raw: got a number, want a string`,
+		`7:28: record.sample: got a number outside of 0 to 1`,
+		`7:40: record.redact[0]: got a number, want a string`,
+		`7:43: record.redact[1]: got a text that is no regular expression of RE2`,
+		`8:13: data_dir: environment variable AIGATEWAY_TEST_NONE is not set`)
 }
 
 func TestConfigBadURLs(t *testing.T) {

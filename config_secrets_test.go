@@ -1,12 +1,32 @@
 package aigateway
 
 import (
+	"bufio"
+	"bytes"
 	"strings"
 	"testing"
 )
 
-// TestConfigSecrets guards that no mistake on the line of a secret shows it: not
-// in the one-line form, nor in the form with the source line.
+// checkOutputs returns what caddy ai-gateway check prints of a file that everybody
+// can read: as text, in color, and as JSON.
+func checkOutputs(src, dir string) []string {
+	check := checkText("config.json5", []byte(src), dir, 0o644)
+	outputs := make([]string, 3)
+	for n, write := range []func(*bufio.Writer){
+		func(w *bufio.Writer) { check.writeText(w, false) }, func(w *bufio.Writer) { check.writeText(w, true) }, check.writeJSON,
+	} {
+		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
+		write(w)
+		_ = w.Flush() // a buffer takes everything
+		outputs[n] = out.String()
+	}
+	return outputs
+}
+
+// TestConfigSecrets guards that no mistake or warning on the line of a secret shows
+// it: not in the one-line form, nor in the form with the source line, nor in what
+// the command prints.
 func TestConfigSecrets(t *testing.T) {
 	const secret = "hunter2"
 	t.Setenv("AIGATEWAY_TEST_SECRET", secret)
@@ -14,15 +34,16 @@ func TestConfigSecrets(t *testing.T) {
 	t.Setenv("AIGATEWAY_TEST_LINES", secret+"\n"+secret)
 	dir := t.TempDir()
 	writeFile(t, dir+"/secret.txt", secret+"\r\nX: 1\n")
-	errors, leaks := 0, 0
+	errors, warnings, leaks := 0, 0, 0
 	f := func(src string) {
 		t.Helper()
-		_, err := parseConfig([]byte(src), dir)
-		if err == nil {
-			return // not every pair below is a mistake
+		outputs := checkOutputs(src, dir)
+		warnings += strings.Count(outputs[0], ": warning: ")
+		if _, err := parseConfig([]byte(src), dir); err != nil { // not every pair below is a mistake
+			errors++
+			outputs = append(outputs, err.Error(), detailed{err}.Error())
 		}
-		errors++
-		for _, shown := range []string{err.Error(), detailed{err}.Error()} {
+		for _, shown := range outputs {
 			if !strings.Contains(shown, secret) {
 				continue
 			}
@@ -89,7 +110,12 @@ func TestConfigSecrets(t *testing.T) {
 		f(`{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + setting + `: ['{env.AIGATEWAY_TEST_SECRET}']}`)
 		f(`{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + setting + `: '{env.AIGATEWAY_TEST_LINES}{env.AIGATEWAY_TEST_NONE}'}`)
 	}
-	if leaks > 0 || errors < 15_000 {
-		t.Errorf("got %d errors, %d of them with the secret, want more than 15,000 and none", errors, leaks)
+	for _, s := range secrets {
+		f(`{fallback_instances: [{` + s + `, url: 'http://8.8.8.8', model_name: 'm', weight: 0, timeouts: {stall: 1}}], error_threshold: 1}`)
+		f(`{fallback_instances: [{` + s + `, model_name: 'm', weight: 0}], record: {redact: ['(hunter2)*']}}`)
+		f(`{instances: [{` + s + `, model_name: 'm', weight: 0}], data_dir: 'secret.txt/x'}`)
+	}
+	if leaks > 0 || errors < 15_000 || warnings < 500 {
+		t.Errorf("got %d files with errors, %d warnings, %d of them with the secret, want more than 15,000 and 500 and none", errors, warnings, leaks)
 	}
 }

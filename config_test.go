@@ -16,6 +16,7 @@ func parsed(t testing.TB, src, dir string) *Config {
 	if err != nil {
 		t.Fatalf("%s\ngot error %v", src, err)
 	}
+	schemaAccepts(t, src)
 	return c
 }
 

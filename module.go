@@ -24,7 +24,6 @@ import (
 
 	// A build of the gateway can run Caddyfile.example, which needs it.
 	_ "github.com/simpleaigateway/caddy-ai-gateway/echomodel"
-
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/http1"
 )
 

@@ -146,7 +146,9 @@ func (s *store) load() error {
 		s.trial = fmt.Errorf("%s: %w", s.path, detailed{s.trial})
 		return s.trial
 	}
-	s.trial = s.publish(cfg)
+	if s.trial = s.publish(cfg); s.trial == nil {
+		s.warn(text)
+	}
 	return s.trial
 }
 

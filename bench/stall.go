@@ -135,7 +135,9 @@ func (r *rig) stall(ctx context.Context, still time.Duration) (*stalled, error) 
 		return nil, err
 	}
 	s := &stalled{sent: int64(len(entries)) + 1} // and the request that startProxy waits for
-	s.usual.count(entries, func(e load.Entry) bool { return e.Ended < from.UnixNano() || e.Begun > until.Add(time.Second).UnixNano() })
+	s.usual.count(entries, func(e load.Entry) bool {
+		return e.Ended < from.UnixNano() || e.Begun > until.Add(time.Second).UnixNano()
+	})
 	s.still.count(entries, func(e load.Entry) bool { return e.Begun > from.UnixNano() && e.Ended < until.UnixNano() })
 	return s, s.recorded(ctx, address)
 }

@@ -9,7 +9,7 @@ import "golang.org/x/sys/unix"
 func (c *conn) peek(fd uintptr) {
 	c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	n, err := unix.Poll(c.poll[:], 0)
-	c.pending = n > 0 || err != nil && err != unix.EINTR //nolint:errorlint // bare error numbers
+	c.pending = n > 0 || err != nil && err != unix.EINTR
 }
 
 type poll = [1]unix.PollFd

@@ -118,7 +118,7 @@ func partsOf(req *http.Request) (io.Closer, [][]byte, error) {
 
 func closeBody(body io.Closer) {
 	if body != nil {
-		body.Close() //nolint:errcheck // it is in memory
+		body.Close()
 	}
 }
 

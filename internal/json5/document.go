@@ -97,8 +97,9 @@ const (
 )
 
 // Parse reads the text of one file. The error is an [*Error] that says where
-// the syntax is wrong or which limit is exceeded. The document keeps src,
-// which must not be changed afterwards.
+// the syntax is wrong or which limit is exceeded; nobody can tell how the rest is
+// meant. Only of words without quotes in the place of values several are told, as
+// [Errors]. The document keeps src, which must not be changed afterwards.
 //
 // Values of members whose name contains one of secret, in any case, are never
 // shown; see the package comment for those that are hidden anyway.

@@ -26,8 +26,8 @@ func (d *Document) judge(s *scanner) error {
 			return nil
 		}
 	}
-	if s.bad != nil {
-		return s.badWord()
+	if len(s.bad) > 0 {
+		return s.badWords()
 	}
 	for i, c := range s.plain {
 		if c == 0 {

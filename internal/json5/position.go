@@ -5,7 +5,8 @@ import "unicode/utf8"
 // A mark is the position of one byte. Marks stand markEvery bytes apart, so
 // that a position is found by reading at most that many bytes, also in a file
 // that is one line of 8 MiB with an error in each of its members. They are set
-// when the syntax is right; of a syntax error there is one, found from the top.
+// when the syntax is right, or wrong in several places; a single error is found
+// from the top.
 type mark struct{ line, column int }
 
 const markEvery = 512

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 // An Error is one mistake in a file.
@@ -28,11 +31,20 @@ func (e *Error) Error() string {
 	return place + e.Msg
 }
 
-// Detail returns the line of Error, then the source line and a line with a
-// caret under the mistake, all without a line end after the last.
+// Detail returns the line of Error, then what Excerpt does, without a line end
+// after the last.
 func (e *Error) Detail() string {
 	if e.Text == "" {
 		return e.Error()
+	}
+	return e.Error() + "\n" + e.Excerpt()
+}
+
+// Excerpt returns the source line and a line with a caret under the mistake, both
+// indented, without a line end after the last; nothing if the line is empty.
+func (e *Error) Excerpt() string {
+	if e.Text == "" {
+		return ""
 	}
 	const indent = "    "
 	var pad strings.Builder
@@ -40,12 +52,23 @@ func (e *Error) Detail() string {
 		if i == e.caret {
 			break
 		}
-		if r != '\t' {
-			r = ' '
-		}
-		pad.WriteRune(r)
+		pad.WriteString(blank(r))
 	}
-	return e.Error() + "\n" + indent + e.Text + "\n" + indent + pad.String() + "^"
+	return indent + e.Text + "\n" + indent + pad.String() + "^"
+}
+
+// blank returns white space as wide as r is on a terminal: Chinese characters
+// and most emoji take two columns there, combining marks none.
+func blank(r rune) string {
+	switch kind := width.LookupRune(r).Kind(); {
+	case r == '\t':
+		return "\t"
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return ""
+	case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
+		return "  "
+	}
+	return " "
 }
 
 // Errors are the mistakes of one file in the order of their places.

@@ -11,6 +11,9 @@ import (
 func mistake(t testing.TB, src string, v any) Errors {
 	t.Helper()
 	d, err := Parse([]byte(src))
+	if es, ok := errors.AsType[Errors](err); ok {
+		return es
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return Errors{e}
 	}
@@ -69,6 +72,29 @@ func TestDetail(t *testing.T) {
 		`2:7: on: got a bare word, want a quoted string, a number, true, false or null`,
 		`      on: True, name: 'a b',`,
 		`          ^`)
+	// Words without quotes are all told, also before a token that is out of place.
+	f("{on: yes, tags: [a,\n  1, b c]}",
+		`1:6: on: got a bare word, want a quoted string, a number, true, false or null`,
+		`    {on: yes, tags: [a,`,
+		`         ^`,
+		`1:18: tags[0]: got a bare word, want a quoted string, a number, true, false or null`,
+		`    {on: yes, tags: [a,`,
+		`                     ^`,
+		`2:6: tags[2]: got a bare word, want a quoted string, a number, true, false or null`,
+		`      1, b ***]}`,
+		`         ^`)
+	f("{on: yes, weight: 01}",
+		`1:6: on: got a bare word, want a quoted string, a number, true, false or null`,
+		`    {on: yes, weight: 01}`,
+		`         ^`,
+		`1:19: weight: not a valid number, and a string needs quotes`,
+		`    {on: yes, weight: 01}`,
+		`                      ^`)
+	// On a terminal Chinese characters are two columns wide, combining marks none.
+	f("{name: '模型 e\u0301 ｆ', on: 1}",
+		`1:23: on: got a number, want true or false`,
+		"    {name: '模型 e\u0301 ｆ', on: 1}",
+		`                            ^`)
 	f("{tags: [\n  'a',\n\n",
 		`2:7: tags: the file ends inside the array opened at 1:8`,
 		`      'a',`,

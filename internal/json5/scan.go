@@ -17,10 +17,10 @@ type scanner struct {
 	name     string // of the member whose value comes next
 	keyStart int
 
-	values int    // nodes so far
-	plain  []byte // the text for the second library, see judge; zero is blank
-	loneCR bool   // a line comment ends with CR alone
-	bad    *Node  // first bare value that is neither literal nor number
+	values int     // nodes so far
+	plain  []byte  // the text for the second library, see judge; zero is blank
+	loneCR bool    // a line comment ends with CR alone
+	bad    []*Node // bare values that are neither literal nor number
 }
 
 // A state says what may come next.
@@ -210,8 +210,8 @@ func (s *scanner) bare() error {
 		if n.hidden && !isLiteral(word) {
 			s.doc.hide(start, end)
 		}
-		if s.bad == nil && !isLiteral(word) && !isSpecial(word) && !isNumber(word) {
-			s.bad = n
+		if len(s.bad) < maxErrors && !isLiteral(word) && !isSpecial(word) && !isNumber(word) {
+			s.bad = append(s.bad, n)
 		}
 		s.valueRead(n)
 		copy(s.plain[start:end], bytes.TrimLeft(word, "+-"))

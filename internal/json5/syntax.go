@@ -52,13 +52,13 @@ func (s *scanner) afterName(end int) int {
 	return end
 }
 
-// fail reports a mistake at off and hides all words from byte from on. A bare
-// value that makes no sense is reported instead: it stands earlier, and is
+// fail reports a mistake at off and hides all words from byte from on. Bare
+// values that make no sense are reported instead: they stand earlier, and are
 // often the cause, as in url: http://host.
 func (s *scanner) fail(off, from int, format string, args ...any) error {
 	s.doc.blind = from
-	if s.bad != nil {
-		return s.badWord()
+	if len(s.bad) > 0 {
+		return s.badWords()
 	}
 	var path string
 	if len(s.open) > 0 {
@@ -67,12 +67,21 @@ func (s *scanner) fail(off, from int, format string, args ...any) error {
 	return s.doc.problemAt(off, path, fmt.Sprintf(format, args...))
 }
 
-func (s *scanner) badWord() *Error {
-	msg := "got a bare word, want a quoted string, a number, true, false or null"
-	if looksNumeric(s.doc.text(s.bad)) {
-		msg = "not a valid number, and a string needs quotes"
+// badWords returns an [*Error], or [Errors] if there are several.
+func (s *scanner) badWords() error {
+	all := make(Errors, len(s.bad))
+	s.doc.marks = index(s.src)
+	for i, n := range s.bad {
+		msg := "got a bare word, want a quoted string, a number, true, false or null"
+		if looksNumeric(s.doc.text(n)) {
+			msg = "not a valid number, and a string needs quotes"
+		}
+		all[i] = s.doc.problemAt(n.start, n.path(), msg)
 	}
-	return s.doc.problemAt(s.bad.start, s.bad.path(), msg)
+	if len(all) == 1 {
+		return all[0]
+	}
+	return all
 }
 
 // describe names a token without quoting more than one character of it.

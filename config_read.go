@@ -1,0 +1,62 @@
+package aigateway
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+)
+
+// parseConfig reads the text of a config.json5 whose relative paths start at dir.
+// An error is [json5.Errors].
+func parseConfig(src []byte, dir string) (*Config, error) {
+	r := readConfig(src, dir)
+	if len(r.mistakes) > 0 {
+		return nil, r.mistakes
+	}
+	r.config.DataDir = beside(dir, r.config.DataDir)
+	return r.config, nil
+}
+
+// reading is what came of the text of a config.json5.
+type reading struct {
+	config   *Config         // as far as it could be read; data_dir as it is written
+	doc      *json5.Document // nil after a mistake in the syntax, as is config
+	mistakes json5.Errors    // in the order of the text
+}
+
+// readConfig reads as much as it can of the text of a config.json5 whose
+// placeholders' paths start at dir.
+func readConfig(src []byte, dir string) reading {
+	doc, err := json5.Parse(src, "redact") // whose patterns may hold what they are to hide
+	if err != nil {
+		return reading{mistakes: mistakesOf(err)}
+	}
+	c := &Config{
+		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
+		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
+		Record: defaultRecord, Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
+	}
+	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
+	all := mistakesOf(doc.Decode(c, json5.Options{String: expand}))
+	all = append(all, c.check(doc, all)...)
+	slices.SortStableFunc(all, byPlace)
+	return reading{c, doc, all}
+}
+
+func byPlace(a, b *json5.Error) int {
+	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+}
+
+// mistakesOf returns the mistakes of a file that err of package json5 stands for.
+func mistakesOf(err error) json5.Errors {
+	if all, ok := errors.AsType[json5.Errors](err); ok {
+		return all
+	}
+	if one, ok := errors.AsType[*json5.Error](err); ok {
+		return json5.Errors{one}
+	}
+	return nil
+}

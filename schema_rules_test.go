@@ -1,0 +1,67 @@
+package aigateway
+
+// schemaRule is what check knows of a member and its Go type does not.
+type schemaRule struct {
+	required bool
+	text     *subschema // bounds of a text, of a list's items, or of an object's values
+	names    *subschema // bounds of an object's names
+	null     bool       // an object's values may be null
+	least    float64    // of a number
+	most     float64    // of a number; 0 is none
+	orZero   bool       // 0 is allowed below least
+	examples []any
+}
+
+const (
+	schemaPlace = "config.schema.json"
+	// A segment is no ".", no "..", and has a byte at least, see canonical.
+	schemaSegment     = `([A-Za-z0-9_~:@,=+-][A-Za-z0-9._~:@,=+-]*|\.[A-Za-z0-9_~:@,=+-][A-Za-z0-9._~:@,=+-]*|\.\.[A-Za-z0-9._~:@,=+-]+)`
+	schemaPath        = `(/|(/` + schemaSegment + `)+)`
+	schemaURL         = `^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+(%25[A-Za-z0-9._~-]+)?\]|[^\x00-\x20/?#@:%\\"<>\[\]^{}|\x7f` + "`" + `]+)(:[0-9]{1,5})?(/` + schemaSegment + `)*/*$`
+	schemaPlaceholder = `\{(env|file)\.[^}]*\}`
+	schemaDuration    = `^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
+	noControls        = `^[^\x00-\x1f\x7f-\x9f]*$`
+	headerValue       = `^[^\x00-\x08\x0a-\x1f\x7f]*$`
+)
+
+// schemaRules are by Go type and field.
+var schemaRules = map[string]schemaRule{
+	"Config.DataDir":               {text: &subschema{MinLength: 1}, examples: []any{"./data", "/var/lib/gateway"}},
+	"Config.LoadBalancingStrategy": {text: &subschema{Enum: strategies}},
+	"Config.ErrorThreshold":        {least: 1},
+	"Config.ErrorWindow":           {least: 1, examples: []any{300, "5m"}},
+	"Config.AlertCooldown":         {examples: []any{300, "5m"}},
+	"Config.StreamKeepalive":       {least: 1, orZero: true, examples: []any{15}},
+	"Config.EngineRoutes":          {text: &subschema{Pattern: `^(/` + schemaSegment + `)+$`}, examples: []any{[]string{"/tokenize", "/v1/rerank"}}},
+	"Config.Schema":                {examples: []any{"./" + schemaPlace}},
+
+	"InstanceConfig.URL": {
+		required: true, text: &subschema{Pattern: schemaURL},
+		examples: []any{"http://10.0.0.1:8000/v1"},
+	},
+	"InstanceConfig.APIKey":         {text: &subschema{Pattern: headerValue}, examples: []any{"{env.VLLM_API_KEY}", "{file./etc/gateway/cloud.key}"}},
+	"InstanceConfig.ModelName":      {required: true, text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{"qwen3-32b", "*"}},
+	"InstanceConfig.Weight":         {most: maxWeight},
+	"InstanceConfig.Name":           {text: &subschema{MaxLength: 64, Pattern: `^[A-Za-z0-9._~:@,=+/-]*$`}, examples: []any{"gpu-1"}},
+	"InstanceConfig.UpstreamModel":  {text: &subschema{MaxLength: 256, Pattern: noControls, Not: &subschema{Const: anyModel}}, examples: []any{"Qwen/Qwen3-32B"}},
+	"InstanceConfig.MaxConcurrency": {examples: []any{64}},
+	"InstanceConfig.Headers": {
+		names: &subschema{Pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"}, text: &subschema{Pattern: headerValue}, null: true,
+		examples: []any{map[string]string{"X-Team": "research"}},
+	},
+	"InstanceConfig.Engine": {text: &subschema{Enum: append([]string{""}, engines...)}},
+	"InstanceConfig.Paths": {
+		names: &subschema{Pattern: `^` + schemaPath + `$`}, text: &subschema{Pattern: `^` + schemaPath + `(\?[!-"$-~]*)?$`},
+		examples: []any{map[string]string{"/v1/embeddings": "/embed?version=1"}},
+	},
+
+	"RetriesConfig.Attempts": {least: 1, most: 100},
+	"RetriesConfig.Ratio":    {most: 10},
+
+	"RecordConfig.Raw":       {text: &subschema{Enum: rawKinds}},
+	"RecordConfig.Endpoints": {text: &subschema{Enum: recordedAPIs}},
+	"RecordConfig.Sample":    {most: 1},
+	"RecordConfig.Redact":    {text: &subschema{MinLength: 1}, examples: []any{[]string{"sk-[A-Za-z0-9]{20,}"}}},
+	"RecordConfig.MaxAge":    {least: 3600, orZero: true, examples: []any{2592000, "720h"}},
+	"RecordConfig.Compress":  {text: &subschema{Enum: compressKinds}},
+}
