@@ -70,7 +70,9 @@ type Handler struct {
 	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
 
 	store      *store
-	plain      *http1.Transport      // for instances without TLS, or nil
+	plain      *http1.Transport // for instances without TLS, or nil
+	transport  transport
+	goesDirect bool                  // [Handler.direct] may be used
 	policy     reverseproxy.Selector // of the Caddyfile, or nil
 	policyName string
 	logger     *zap.Logger
@@ -146,7 +148,9 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 			h.plain = newPlain(stock.Transport)
 		}
 	}
-	p.Transport = transport{p.Transport, h.plain}
+	h.transport = transport{p.Transport, h.plain}
+	p.Transport = h.transport
+	h.goesDirect = ownPolicy && goesDirect(p) // Caddy's policies look at the proxy's counts
 	return nil
 }
 
@@ -310,6 +314,12 @@ func noPool(model string, snap *snapshot) *apiError {
 // forward runs the proxy, which makes attempts until one brings an answer or
 // [exchange.choose] finds nobody left.
 func (h *Handler) forward(w http.ResponseWriter, x *exchange, next caddyhttp.Handler) error {
+	if h.goesDirect && !isUpgrade(x.request) {
+		if h.direct(w, x) != nil {
+			x.fails(w)
+		}
+		return nil
+	}
 	out := x.request.WithContext(context.WithValue(x.request.Context(), exchangeKey{}, x))
 	if !isUpgrade(out) {
 		out.Body, out.ContentLength = nil, 0 // each attempt reads its own

@@ -196,14 +196,15 @@ func TestWeights(t *testing.T) {
 	})
 }
 
-// TestSharedServer guards that two endpoints of one host and port are told apart.
+// TestSharedServer guards that two endpoints of one host and port are told apart,
+// also by Caddy's policies.
 func TestSharedServer(t *testing.T) {
 	entered, release := make(chan string, 10), make(chan struct{})
 	server := startWitness(t, func(w http.ResponseWriter, r *http.Request) {
 		entered <- r.URL.Path
 		<-release
 	})
-	g := startGateway(t, fleetOf(server.URL+"/a/v1", server.URL+"/b/v1"))
+	g := startGateway(t, fleetOf(server.URL+"/a/v1", server.URL+"/b/v1"), "lb_policy round_robin")
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() { g.post(t, "/v1/completions", `{"model":"m"}`) })

@@ -24,8 +24,12 @@ type transport struct {
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	a := exchangeOf(r.Context()).current
-	inner := t.inner
+	return t.send(exchangeOf(r.Context()), r)
+}
+
+// send makes the attempt of x that is under way.
+func (t transport) send(x *exchange, r *http.Request) (*http.Response, error) {
+	a, inner := x.current, t.inner
 	if t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r) {
 		inner = t.plain
 	}
