@@ -10,12 +10,12 @@ func init() {
 		Name:      "ai-gateway",
 		Usage:     "<command>",
 		Short:     "Works with the files of the AI gateway",
-		Long:      "Works with the files of the AI gateway. It needs no running server and disturbs none.",
+		Long:      "Works with the files of the AI gateway. It needs no running server.",
 		CobraFunc: addCommands,
 	})
 }
 
 // addCommands puts the commands below cmd, which is caddy ai-gateway.
 func addCommands(cmd *cobra.Command) {
-	cmd.AddCommand(checkCommand(), recordsCommand(), schemaCommand())
+	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand())
 }

@@ -87,6 +87,10 @@ type InstanceConfig struct {
 	// model, 0 to 1000. 0 gives it none. The default is 1.
 	Weight *int `json:"weight"`
 
+	// Drain, if true, lets the instance finish the requests it has and gives it no new
+	// ones, in no case. What is known of it is kept. The default is false.
+	Drain bool `json:"drain"`
+
 	// Name is shown in logs, metrics and /health. The default is host, port and
 	// path of the URL.
 	Name string `json:"name"`
@@ -220,7 +224,7 @@ func expandPlaceholders(s, dir string) (string, error) {
 		name := s[start+1 : start+end]
 		value, known, err := placeholder(name, dir)
 		if err != nil {
-			return "", err
+			return "", &placeholderError{name, err}
 		}
 		out.WriteString(s[:start])
 		if known {
@@ -234,6 +238,16 @@ func expandPlaceholders(s, dir string) (string, error) {
 	out.WriteString(s)
 	return out.String(), nil
 }
+
+// placeholderError is returned when nothing can be put in the place of {name}.
+type placeholderError struct {
+	name  string
+	cause error
+}
+
+func (e *placeholderError) Error() string { return e.cause.Error() }
+
+func (e *placeholderError) Unwrap() error { return e.cause }
 
 func placeholder(name, dir string) (value string, known bool, err error) {
 	if variable, ok := strings.CutPrefix(name, "env."); ok {

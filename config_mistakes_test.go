@@ -113,7 +113,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
 	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
-	const entry = `url, api_key, model_name, weight, name, upstream_model, max_concurrency, headers, engine, timeouts, paths`
+	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
 	f(`{Instances: []}`, `1:2: unknown member "Instances"; did you mean "instances"?`)
@@ -169,6 +169,8 @@ func TestConfigWrongTypes(t *testing.T) {
 	f(`{instances: [{url: ['http://h/v1'], model_name: 'm'}]}`, `1:20: instances[0].url: got an array, want a string`)
 	f(`{instances: [{url: 'http://h/v1', model_name: 4}]}`, `1:47: instances[0].model_name: got a number, want a string`)
 	f(with(`api_key: 123`), `1:24: instances[0].api_key: got a number, want a string`)
+	f(with(`drain: 1`), `1:22: instances[0].drain: got a number, want true or false`)
+	f(with(`drain: 'true'`), `1:22: instances[0].drain: got a string, want true or false`)
 	f(with(`weight: '1'`), `1:23: instances[0].weight: got a string, want a whole number`)
 	f(with(`weight: 0.5`), `1:23: instances[0].weight: got a number with a fraction, want a whole number`)
 	f(with(`weight: Infinity`), `1:23: instances[0].weight: got Infinity, want a whole number`)

@@ -12,7 +12,12 @@ import (
 // parseConfig reads the text of a config.json5 whose relative paths start at dir.
 // An error is [json5.Errors].
 func parseConfig(src []byte, dir string) (*Config, error) {
-	r := readConfig(src, dir)
+	return parseConfigWith(src, dir, func(s string) (string, error) { return expandPlaceholders(s, dir) })
+}
+
+// parseConfigWith is parseConfig with another way to resolve placeholders.
+func parseConfigWith(src []byte, dir string, expand func(string) (string, error)) (*Config, error) {
+	r := readConfigWith(src, expand)
 	if len(r.mistakes) > 0 {
 		return nil, r.mistakes
 	}
@@ -30,6 +35,10 @@ type reading struct {
 // readConfig reads as much as it can of the text of a config.json5 whose
 // placeholders' paths start at dir.
 func readConfig(src []byte, dir string) reading {
+	return readConfigWith(src, func(s string) (string, error) { return expandPlaceholders(s, dir) })
+}
+
+func readConfigWith(src []byte, expand func(string) (string, error)) reading {
 	doc, err := json5.Parse(src, "redact") // whose patterns may hold what they are to hide
 	if err != nil {
 		return reading{mistakes: mistakesOf(err)}
@@ -39,7 +48,6 @@ func readConfig(src []byte, dir string) reading {
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
 		Record: defaultRecord, Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}
-	expand := func(s string) (string, error) { return expandPlaceholders(s, dir) }
 	all := mistakesOf(doc.Decode(c, json5.Options{String: expand}))
 	all = append(all, c.check(doc, all)...)
 	slices.SortStableFunc(all, byPlace)

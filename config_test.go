@@ -97,7 +97,7 @@ func TestConfigDefaults(t *testing.T) {
 	want.Instances = []*InstanceConfig{{URL: "http://h:8000/v1", ModelName: "m", Weight: &weight}}
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
-	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, name: null, upstream_model: null,
+	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
 		max_concurrency: null, headers: null, engine: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
@@ -112,7 +112,7 @@ func TestConfigMembers(t *testing.T) {
 	src := `{
 		instances: [{
 			url: 'https://h:8443/openai/v1/', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
-			max_concurrency: 32, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', paths: {'/v1/embeddings': '/embed?a=b&c'},
+			max_concurrency: 32, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', paths: {'/v1/embeddings': '/embed?a=b&c'},
 			timeouts: {total: '1h'},
 		}],
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, stall: 5, total: 0},
@@ -127,7 +127,7 @@ func TestConfigMembers(t *testing.T) {
 	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
 		Instances: []*InstanceConfig{{
 			URL: "https://h:8443/openai/v1/", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
-			MaxConcurrency: 32, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp",
+			MaxConcurrency: 32, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp",
 			Paths: map[string]string{"/v1/embeddings": "/embed?a=b&c"}, Timeouts: TimeoutsConfig{Total: new(seconds(3600))},
 		}},
 		Timeouts: TimeoutsConfig{

@@ -46,7 +46,7 @@ func (x *exchange) canUse(i *instance) bool {
 	if i.maxConcurrency > 0 && i.state.inFlight.Load() >= int64(i.maxConcurrency) {
 		return false
 	}
-	return i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !slices.Contains(x.tried, i))
+	return !i.state.drain.Load() && i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !slices.Contains(x.tried, i))
 }
 
 // choose begins the next attempt, with an instance of its own. It reports whether

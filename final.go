@@ -9,13 +9,22 @@ import (
 	"go.uber.org/zap"
 )
 
+// drainsRetry is what a client is told to wait when all instances drain: that ends by
+// a person's hand.
+const drainsRetry = "30"
+
 // unreachedRetry is what a client is told to wait when no instance could be
 // reached: about as long as a first ejection.
 const unreachedRetry = "5"
 
 // nobody answers a request for which no instance can be asked at all: all are
-// full, of weight 0, or want no requests for a time.
+// full, off, or want no requests for a time.
 func (x *exchange) nobody(w http.ResponseWriter) {
+	if x.pool.drains {
+		w.Header().Set("Retry-After", drainsRetry)
+		unavailable(http.StatusServiceUnavailable, "draining", "every instance of the model is being drained").write(w, x.route.dialect)
+		return
+	}
 	wait, limited := x.pool.rest(x.now)
 	if wait == 0 {
 		w.Header().Set("Retry-After", "1")

@@ -38,6 +38,7 @@ type instance struct {
 	model  string
 	engine string
 	weight int
+	drain  bool // gets no new requests
 
 	scheme string // http or https
 	host   string // as in the URL, for the Host header and TLS
@@ -70,13 +71,13 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 		panic(err)
 	}
 	i := &instance{
-		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight,
+		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: c.Drain,
 		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), base: strings.TrimRight(u.Path, "/"), paths: c.Paths,
 		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, state: state,
 	}
 	i.root = strings.TrimSuffix(i.base, "/v1")
 	if i.name == "" {
-		i.name = i.host + i.base
+		i.name = defaultName(u)
 	}
 	if c.APIKey != "" {
 		i.authorization = "Bearer " + c.APIKey
@@ -99,6 +100,15 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 	i.hashed = &reverseproxy.Upstream{Host: &state.host, Dial: address + "{ai_gateway." + id + "}", MaxRequests: c.MaxConcurrency}
 	return i
 }
+
+// defaultName is the name of an instance that the file gives none.
+func defaultName(u *url.URL) string {
+	return strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/")
+}
+
+// off reports whether the file gives the instance no requests: it is of weight 0, or
+// drains.
+func (i *instance) off() bool { return i.weight == 0 || i.drain }
 
 // dialAddress returns host:port, with the scheme's port where u has none.
 func dialAddress(u *url.URL) string {
@@ -158,6 +168,7 @@ func normalURL(raw string) string {
 type pool struct {
 	model  string
 	tiers  [2]*rotation
+	drains bool // all its instances are off, and one at least drains
 	budget *retryBudget
 
 	changes *atomic.Uint64 // of the store: counts changes of phase
@@ -245,7 +256,9 @@ func newFleet(instances []*instance, budgets map[string]*retryBudget, changes *a
 				members = rest[t]
 			}
 			p.tiers[t] = newRotation(members)
+			p.drains = p.drains || slices.ContainsFunc(members, func(i *instance) bool { return i.drain })
 		}
+		p.drains = p.drains && len(p.tiers[primary].instances)+len(p.tiers[fallback].instances) == 0
 		if model == anyModel {
 			f.any = p
 			continue

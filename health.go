@@ -24,6 +24,7 @@ type instanceState struct {
 	inFlight atomic.Int64      // attempts, each counted once from choice to end
 	health   health
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu
+	drain    atomic.Bool       // as the file in force says, also for requests that came before
 }
 
 // phase is where an instance stands between serving and being left out.

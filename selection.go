@@ -20,7 +20,7 @@ import (
 // takes no lock, and needs no memory beyond the weights, which an expanded list
 // would. The order of what remains stays exact when instances are skipped.
 type rotation struct {
-	instances []*instance // of weight > 0, in the order of the file
+	instances []*instance // that are not off, in the order of the file
 	ends      []uint64    // ends[n] is the sum of the weights up to and with n
 	total     uint64
 	step      uint64
@@ -31,7 +31,7 @@ func newRotation(members []*instance) *rotation {
 	r := new(rotation)
 	var divisor uint64
 	for _, i := range members {
-		if i.weight > 0 {
+		if !i.off() {
 			r.instances = append(r.instances, i)
 			divisor = gcd(uint64(i.weight), divisor)
 		}

@@ -80,7 +80,7 @@ type instanceReport struct {
 	Name              string  `json:"name"`
 	Tier              string  `json:"tier"`
 	Weight            int     `json:"weight"`
-	State             string  `json:"state"`            // serving, ejected, half_open or ramping
+	State             string  `json:"state"`            // serving, ejected, half_open, ramping or draining
 	Reason            reason  `json:"reason,omitempty"` // of the ejection
 	Wait              float64 `json:"wait,omitempty"`   // seconds until its trial, or until slow start or a rest is over
 	UpstreamModel     string  `json:"upstream_model,omitempty"`
@@ -102,10 +102,14 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	now := clock()
 	for _, i := range snap.fleet.instances {
 		v := i.state.health.view(now, snap.errorWindow)
+		state := v.phase.String()
+		if i.drain {
+			state = "draining"
+		}
 		report.Instances[i.id] = instanceReport{
 			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
 			RecentErrors: v.failures, ErrorRate: float64(v.failures) / float64(max(v.results, 1)), Name: i.name, Tier: i.tier.String(),
-			State: v.phase.String(), Reason: v.why, Wait: v.wait.Seconds(),
+			State: state, Reason: v.why, Wait: v.wait.Seconds(),
 			Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine, MaxConcurrency: i.maxConcurrency,
 		}
 	}

@@ -186,6 +186,7 @@ func (s *store) publish(cfg *Config) error {
 			state.key = key
 			state.health.keyChanged(clock())
 		}
+		state.drain.Store(entries[n].Drain)
 		states[id] = state
 		t := primary
 		if n >= len(cfg.Instances) {

@@ -47,7 +47,7 @@ func (u *Upstreams) Cleanup() error {
 	return releaseStore(u.store)
 }
 
-// GetUpstreams returns the primary instances with a weight, or the fallback
+// GetUpstreams returns the primary instances that are not off, or the fallback
 // instances where there are none. Each call makes new values, as the proxy
 // writes to them. A model that nobody serves has none.
 func (u *Upstreams) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
@@ -55,7 +55,7 @@ func (u *Upstreams) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error
 		var upstreams []*reverseproxy.Upstream
 		for _, i := range u.store.snapshot().fleet.instances {
 			same := func(other *reverseproxy.Upstream) bool { return other.Dial == i.upstream.Dial }
-			if i.tier == t && i.weight > 0 && (u.Model == "" || u.Model == i.model) && !slices.ContainsFunc(upstreams, same) {
+			if i.tier == t && !i.off() && (u.Model == "" || u.Model == i.model) && !slices.ContainsFunc(upstreams, same) {
 				upstreams = append(upstreams, &reverseproxy.Upstream{Dial: i.upstream.Dial, MaxRequests: i.maxConcurrency})
 			}
 		}

@@ -39,6 +39,7 @@ type health struct {
 	Status    string
 	Instances map[string]struct {
 		Name   string
+		State  string
 		Weight int
 		Active int64 `json:"active_connections"`
 	}

@@ -13,7 +13,7 @@
 //     that cannot stand where it does. Nothing that recurses sees the text
 //     before it: hujson's stack overflows on 0.7 MB of "[".
 //  2. github.com/tailscale/hujson gives the first verdict. What it accepts is
-//     JWCC, and can be edited by it with comments and layout kept.
+//     JWCC.
 //  3. What it refuses goes to github.com/titanous/json5, in a form that avoids
 //     the faults of that library.
 //
@@ -24,7 +24,9 @@
 //
 // [Document.Decode] then takes the values from the tree, reports all mistakes
 // at once, and [Document.At] with [Document.Problem] lets the caller report
-// its own at the same places.
+// its own at the same places. [Document.Set], [Document.Append] and
+// [Document.Remove] edit the text in place, whatever of JSON5 it uses: they
+// replace bytes at positions of the tree, so that all else stays as it is.
 //
 // Positions are line:column, both from 1, columns in characters. CR, LF and
 // CRLF end a line; U+2028 and U+2029 do not, as in editors.
@@ -66,7 +68,8 @@ const (
 // A Document is a parsed file. It does not change after Parse, so it may be
 // used by several goroutines.
 type Document struct {
-	src    []byte // without byte order mark
+	bom    string // byte order mark of the file, or ""
+	src    []byte // without it
 	root   *Node
 	jwcc   bool
 	marks  []mark
@@ -108,6 +111,7 @@ func Parse(src []byte, secret ...string) (*Document, error) {
 		return nil, &Error{Line: 1, Column: 1, Msg: fmt.Sprintf("file has %d bytes, want at most %d", len(src), MaxSize)}
 	}
 	d := &Document{src: trimBOM(src), secret: secretParts(secret), marks: []mark{{1, 1}}, blind: math.MaxInt}
+	d.bom = string(src[:len(src)-len(d.src)])
 	if off := invalidUTF8(d.src); off >= 0 {
 		d.blind = 0
 		return nil, d.problemAt(off, "", fmt.Sprintf("byte %#x is not UTF-8, save the file as UTF-8", d.src[off]))
@@ -124,7 +128,7 @@ func Parse(src []byte, secret ...string) (*Document, error) {
 }
 
 // JWCC reports whether the file is JSON with commas and comments and nothing
-// more, so that hujson can edit it (after the byte order mark, if any, is cut
+// more, so that hujson can read it (after the byte order mark, if any, is cut
 // off). A line comment without a line end at the end of the file, and one
 // that ends with CR alone, make it false: hujson refuses the first and reads
 // on to the next LF in the second, hiding values.
@@ -169,6 +173,9 @@ func (n *Node) child(step any) *Node {
 // Position returns the line and column where the value of n is written, both
 // from 1.
 func (d *Document) Position(n *Node) (line, column int) { return d.position(n.start) }
+
+// IsArray reports whether n is an array.
+func (d *Document) IsArray(n *Node) bool { return n.kind == array }
 
 func (d *Document) text(n *Node) []byte { return d.src[n.start:n.end] }
 

@@ -11,7 +11,10 @@ import (
 )
 
 // A span is a range of bytes.
-type span struct{ start, end int }
+type span struct {
+	start, end int
+	comment    bool // the inside of one
+}
 
 const masked = "***"
 
@@ -51,7 +54,13 @@ func (d *Document) secretIn(lower []byte) int {
 
 func (d *Document) hide(start, end int) {
 	if start < end {
-		d.hidden = append(d.hidden, span{start, end})
+		d.hidden = append(d.hidden, span{start: start, end: end})
+	}
+}
+
+func (d *Document) hideComment(start, end int) {
+	if start < end {
+		d.hidden = append(d.hidden, span{start, end, true})
 	}
 }
 
@@ -86,6 +95,51 @@ func (d *Document) hideName(start, end int) {
 	} else if i := bytes.IndexAny(s, `"'`); i >= 0 {
 		d.hide(start+i, end) // as in hideString
 	}
+}
+
+// Masked returns the file for people, with *** in place of what no error shows, but
+// for values that are to be shown all the same. Of a line of a comment it hides what
+// comes from the name of a secret on, or stands before an "@". It has the lines of
+// the file.
+func (d *Document) Masked(shown func(value string) bool) []byte {
+	out, at := []byte(d.bom), 0
+	for _, s := range d.hidden {
+		if !s.comment && shown(string(d.src[s.start:s.end])) {
+			continue
+		}
+		for line := range bytes.Lines(bytes.ReplaceAll(d.src[s.start:s.end], []byte("\r"), []byte("\n"))) {
+			text := bytes.TrimSuffix(line, []byte("\n"))
+			start, end := s.start, s.start+len(text)
+			if s.start += len(line); s.comment {
+				start, end = d.secretOf(start, end)
+			}
+			if start < end {
+				out = append(append(out, d.src[at:start]...), masked...)
+				at = end
+			}
+		}
+	}
+	return append(out, d.src[at:]...)
+}
+
+// secretOf returns what to hide in a line of a comment.
+func (d *Document) secretOf(start, end int) (from, to int) {
+	line := d.src[start:end]
+	from, to = end, end
+	if i := d.secretIn(lowerASCII(line)); i >= 0 {
+		from = start + i
+	}
+	if i := bytes.LastIndexByte(line, '@'); i >= 0 {
+		if from == end {
+			to = start + i
+		}
+		user := start
+		if k := bytes.Index(line[:i], []byte("//")); k >= 0 {
+			user += k + 2
+		}
+		from = min(from, user)
+	}
+	return from, to
 }
 
 // lowerASCII keeps offsets, as bytes.ToLower does not.

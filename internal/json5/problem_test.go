@@ -232,7 +232,7 @@ func TestNearest(t *testing.T) {
 	known := []string{"url", "api_key", "model_name", "weight", "error_threshold"}
 	f := func(name, want string) {
 		t.Helper()
-		if got := nearest(name, known); got != want {
+		if got := Nearest(name, known); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}

@@ -103,9 +103,9 @@ func (s *scanner) skip() error {
 		s.pos += size
 		if s.src[start+1] == '/' {
 			s.loneCR = s.loneCR || s.pos < len(s.src) && s.src[s.pos] == '\r' && endsLine(s.src, s.pos)
-			s.doc.hide(start+2, s.pos)
+			s.doc.hideComment(start+2, s.pos)
 		} else {
-			s.doc.hide(start+2, s.pos-2)
+			s.doc.hideComment(start+2, s.pos-2)
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ const listed = 15
 // suggestion ends the message about an unknown member: with the nearest known
 // name, or with all of them when they are few.
 func suggestion(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := Nearest(name, known); near != "" {
 		return "; did you mean " + quoteName(near) + "?"
 	}
 	if len(known) == 0 || len(known) > listed {
@@ -20,10 +20,10 @@ func suggestion(name string, known []string) string {
 	return "; known members are " + strings.Join(known, ", ")
 }
 
-// nearest returns the known name with the fewest typing errors between it and
+// Nearest returns the known name with the fewest typing errors between it and
 // name, or "" when they are too many to be the same word. Case, "_" and "-"
 // do not count, so apiKey is api_key.
-func nearest(name string, known []string) string {
+func Nearest(name string, known []string) string {
 	folded := fold(name)
 	if len(name) > nameWidth {
 		return ""

@@ -1,0 +1,176 @@
+package aigateway
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+)
+
+// fleetText is one content of the fleet's file, that can be edited.
+type fleetText struct {
+	text    []byte
+	doc     *json5.Document
+	entries []*fleetEntry // in the order of the file
+	excused map[string]error
+}
+
+// fleetEntry is an instance in the file.
+type fleetEntry struct {
+	*InstanceConfig
+	list string // that it stands in
+	n    int    // where
+	id   string
+	name string // its own, or the default
+	host string // HOST:PORT
+}
+
+// readFleetText reads and checks text, whose relative paths start at dir, as the gateway
+// does, but for placeholders that have no value here: as the gateway's environment is
+// another one than a shell's, those are excused that stood in before, the content before
+// the edit. With none before, all are.
+func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, error) {
+	f := &fleetText{text: text, excused: make(map[string]error)}
+	expand := func(s string) (string, error) {
+		for {
+			value, err := expandPlaceholders(s, dir)
+			missing, ok := errors.AsType[*placeholderError](err)
+			if !ok || before != nil && before.excused[missing.name] == nil {
+				return value, err
+			}
+			f.excused[missing.name] = missing
+			// Different names stay different, and may stand in a URL's host.
+			s = strings.ReplaceAll(s, "{"+missing.name+"}", strings.NewReplacer("/", "-", "\\", "-", ":", "-").Replace(missing.name))
+		}
+	}
+	config, err := parseConfigWith(text, dir, expand)
+	if err != nil {
+		return nil, detailed{err}
+	}
+	if f.doc, err = json5.Parse(text, "redact"); err != nil {
+		return nil, err
+	}
+	ids := instanceIDs(append(slices.Clone(config.Instances), config.FallbackInstances...))
+	for n, c := range config.Instances {
+		f.entries = append(f.entries, newFleetEntry(c, "instances", n, ids[n]))
+	}
+	for n, c := range config.FallbackInstances {
+		f.entries = append(f.entries, newFleetEntry(c, "fallback_instances", n, ids[len(config.Instances)+n]))
+	}
+	return f, nil
+}
+
+func newFleetEntry(c *InstanceConfig, list string, n int, id string) *fleetEntry {
+	u, err := url.Parse(c.URL)
+	if err != nil { // checked by Config.check
+		panic(err)
+	}
+	e := &fleetEntry{InstanceConfig: c, list: list, n: n, id: id, name: c.Name, host: strings.ToLower(dialAddress(u))}
+	if e.name == "" {
+		e.name = defaultName(u)
+	}
+	return e
+}
+
+// find returns the one instance that name means: by its ID, its own name, or else its
+// default name, url, or host and port.
+func (f *fleetText) find(name string) (*fleetEntry, error) {
+	for _, means := range []func(e *fleetEntry) bool{
+		func(e *fleetEntry) bool { return e.id == name },
+		func(e *fleetEntry) bool { return e.Name == name },
+		func(e *fleetEntry) bool {
+			return e.name == name || e.host == strings.ToLower(name) || normalURL(e.URL) == normalURL(name)
+		},
+	} {
+		var found []*fleetEntry
+		for _, e := range f.entries {
+			if means(e) {
+				found = append(found, e)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if len(found) > 1 {
+			return nil, f.ambiguous(name, found)
+		}
+	}
+	return nil, f.unknown(name)
+}
+
+// unknown words that no instance is called name, with the nearest that one is called.
+func (f *fleetText) unknown(name string) error {
+	var names, known []string
+	for _, e := range f.entries {
+		names = append(names, e.name)
+		known = append(known, e.name, e.host, e.URL, e.id)
+	}
+	if near := json5.Nearest(name, known); near != "" {
+		return fmt.Errorf("no instance is called %s; did you mean %s?", quote(name), quote(near))
+	}
+	const most = 20
+	more := ""
+	if len(names) > most {
+		more, names = fmt.Sprintf(" and %d more", len(names)-most), names[:most]
+	}
+	return fmt.Errorf("no instance is called %s; there are %s%s", quote(name), strings.Join(names, ", "), more)
+}
+
+func (f *fleetText) ambiguous(name string, found []*fleetEntry) error {
+	const most = 20
+	var list strings.Builder
+	for _, e := range found[:min(len(found), most)] {
+		line, _ := f.doc.Position(f.node(e))
+		fmt.Fprintf(&list, "\n  %s  %s, model %s, %s[%d] on line %d", e.id, e.name, e.ModelName, e.list, e.n, line)
+	}
+	if len(found) > most {
+		fmt.Fprintf(&list, "\n  and %d more", len(found)-most)
+	}
+	return fmt.Errorf("%s is %d instances, give the ID of one:%s", quote(name), len(found), &list)
+}
+
+// node returns where e stands.
+func (f *fleetText) node(e *fleetEntry) *json5.Node { return f.doc.At(e.list, e.n) }
+
+// The edits return the new text, or nil if there is nothing to do, and say what they do.
+
+func (f *fleetText) add(list string, members []json5.Member) ([]byte, string, error) {
+	doc := f.doc
+	if !doc.IsArray(doc.At(list)) { // missing or null
+		var err error
+		if doc, err = json5.Parse(doc.Set(doc.At(), json5.Member{Name: list, Value: json5.Raw("[]")}), "redact"); err != nil {
+			return nil, "", err
+		}
+	}
+	return doc.Append(doc.At(list), members...), fmt.Sprintf("added %v to %s", members[0].Value, list), nil
+}
+
+func (f *fleetText) remove(e *fleetEntry) ([]byte, string) {
+	return f.doc.Remove(f.node(e)), "removed " + e.name
+}
+
+func (f *fleetText) setWeight(e *fleetEntry, weight int) ([]byte, string) {
+	if *e.Weight == weight {
+		return nil, fmt.Sprintf("%s has weight %d already", e.name, weight)
+	}
+	return f.doc.Set(f.node(e), json5.Member{Name: "weight", Value: weight}), fmt.Sprintf("set the weight of %s from %d to %d", e.name, *e.Weight, weight)
+}
+
+// drainTo returns the edit that drains, or does so no more. It takes the member away
+// instead of setting it to false, so that the file is again as it was.
+func drainTo(drain bool) func(*fleetText, *fleetEntry) ([]byte, string) {
+	return func(f *fleetText, e *fleetEntry) ([]byte, string) {
+		switch {
+		case e.Drain == drain && drain:
+			return nil, e.name + " drains already"
+		case e.Drain == drain:
+			return nil, e.name + " does not drain"
+		case drain:
+			return f.doc.Set(f.node(e), json5.Member{Name: "drain", Value: true}), e.name + " drains: it finishes its requests and gets no new ones"
+		}
+		return f.doc.Remove(f.doc.At(e.list, e.n, "drain")), e.name + " gets requests again"
+	}
+}
