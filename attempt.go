@@ -153,6 +153,9 @@ func (a *attempt) settle(v verdict) {
 	if changed {
 		x.events.out(a.instance, c)
 	}
+	if v.blame == rests {
+		x.events.bulletin.rests(a.instance)
+	}
 	if v.outcome == outcomeTruncated {
 		x.events.truncated(x, a, v)
 	}
@@ -218,15 +221,20 @@ func within(inner dialer) dialer {
 	}
 }
 
-// logger tells people of transitions.
-type logger struct{ *zap.Logger }
+// logger tells people and subscribers of transitions.
+type logger struct {
+	*zap.Logger
+	bulletin *bulletin
+}
 
 func (l logger) out(i *instance, c change) {
+	l.bulletin.emit(instanceEvent(outKind(c.why), i, c.why, c.wait))
 	l.Warn("instance is left out", zap.String("upstream", i.id), zap.String("name", i.name), zap.String("model", i.model),
 		zap.Stringer("tier", i.tier), zap.String("reason", string(c.why)), zap.Duration("trial_in", c.wait))
 }
 
 func (l logger) back(i *instance, c change) {
+	l.bulletin.emit(instanceEvent(instanceBack, i, c.why, 0))
 	l.Info("instance is back", zap.String("upstream", i.id), zap.String("name", i.name), zap.String("model", i.model),
 		zap.Stringer("tier", i.tier), zap.String("reason", string(c.why)))
 }

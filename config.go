@@ -1,12 +1,14 @@
 package aigateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -87,8 +89,8 @@ type InstanceConfig struct {
 	// model, 0 to 1000. 0 gives it none. The default is 1.
 	Weight *int `json:"weight"`
 
-	// Drain, if true, lets the instance finish the requests it has and gives it no new
-	// ones, in no case. What is known of it is kept. The default is false.
+	// Drain gives the instance no new requests, in no case, and lets it finish those
+	// it has. What is known of it is kept. The default is false.
 	Drain bool `json:"drain"`
 
 	// Name is shown in logs, metrics and /health. The default is host, port and
@@ -271,7 +273,7 @@ func placeholder(name, dir string) (value string, known bool, err error) {
 }
 
 // readRegular returns the content of a regular file of at most limit bytes. It
-// does not open anything else: a FIFO would block for ever.
+// waits for nothing else: a FIFO would block for ever.
 func readRegular(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -280,17 +282,25 @@ func readRegular(path string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no regular file", path)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be another one by now
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // read only
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		return nil, err
 	}
-	if int64(len(text)) > limit {
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	if info.Size() > limit {
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
-	return text, nil
+	text := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	if n, err := text.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+		return nil, err
+	} else if n > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return text.Bytes(), nil
 }

@@ -17,12 +17,7 @@ func parseConfig(src []byte, dir string) (*Config, error) {
 
 // parseConfigWith is parseConfig with another way to resolve placeholders.
 func parseConfigWith(src []byte, dir string, expand func(string) (string, error)) (*Config, error) {
-	r := readConfigWith(src, expand)
-	if len(r.mistakes) > 0 {
-		return nil, r.mistakes
-	}
-	r.config.DataDir = beside(dir, r.config.DataDir)
-	return r.config, nil
+	return readConfigWith(src, expand).result(dir)
 }
 
 // reading is what came of the text of a config.json5.
@@ -30,6 +25,16 @@ type reading struct {
 	config   *Config         // as far as it could be read; data_dir as it is written
 	doc      *json5.Document // nil after a mistake in the syntax, as is config
 	mistakes json5.Errors    // in the order of the text
+}
+
+// result returns the configuration, with data_dir below dir if it is relative, or
+// the mistakes.
+func (r reading) result(dir string) (*Config, error) {
+	if len(r.mistakes) > 0 {
+		return nil, r.mistakes
+	}
+	r.config.DataDir = beside(dir, r.config.DataDir)
+	return r.config, nil
 }
 
 // readConfig reads as much as it can of the text of a config.json5 whose

@@ -222,11 +222,10 @@ func writableFolder(path string) error {
 // maxLogged bounds the lines about one file.
 const maxLogged = 10
 
-// warn tells the log what the text of the file, which has just been put in force,
-// may not mean.
-func (s *store) warn(text []byte) {
-	logger, dir := s.logger.Load(), filepath.Dir(s.path)
-	all := readConfig(text, dir).warnings(dir, permissions(s.path))
+// warn tells the log what the file, which has just been put in force, may not
+// mean.
+func (s *store) warn(all json5.Errors) {
+	logger := s.logger.Load()
 	for n, warning := range all {
 		if n == maxLogged {
 			logger.Warn("fleet's file has more doubtful settings", zap.String("path", s.path), zap.Int("count", len(all)-maxLogged))

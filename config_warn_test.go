@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 )
 
 // warningTest returns a check that a good file of the text src in dir, with the
@@ -242,7 +242,7 @@ func TestWarnOfDataDir(t *testing.T) {
 func TestWarningsAreLogged(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.json5")
 	writeFile(t, file, two(`error_threshold: 1`))
-	core, logged := observer.New(zap.WarnLevel)
+	core, logged := zapobserver.New(zap.WarnLevel)
 	s, err := acquireStore(file, zap.New(core))
 	if err != nil {
 		t.Fatal(err)
@@ -283,7 +283,7 @@ func TestWarningsAreLogged(t *testing.T) {
 	for n := range 13 {
 		fmt.Fprintf(&many, "{url: 'http://h%d', model_name: 'm', weight: 0},", n)
 	}
-	swap(`{instances: [` + many.String() + `]}`)
+	swap(`{instances: [` + many.String() + `{url: 'http://a', model_name: 'm'}, {url: 'http://b', model_name: 'm'}]}`)
 	eventually(t, "eleven lines", func() bool { return logged.Len() == 11 })
 	all := logged.All()
 	if last := all[10]; last.Message != "fleet's file has more doubtful settings" || last.ContextMap()["count"] != int64(3) {

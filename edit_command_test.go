@@ -279,8 +279,8 @@ func TestEditRefused(t *testing.T) {
 	e.refused(`no instance is called "gpu-9"; did you mean "gpu-8"?`, "drain", "gpu-9")
 	e.refused(`no instance is called "a:11"; did you mean "a:1"?`, "drain", "a:11")
 	e.refused(`no instance is called "nowhere"; there are a:1/v1, gpu-8`, "drain", "nowhere")
-	ids := instanceIDs([]*InstanceConfig{{URL: "http://a:1/v1", ModelName: "m"}, {URL: "http://a:1/v1", ModelName: "n"}})
-	e.refused("\"a:1\" is 2 instances, give the ID of one:\n  "+ids[0]+"  a:1/v1, model m, instances[0] on line 2\n  "+ids[1]+"  gpu-8, model n, instances[1] on line 3", "drain", "a:1")
+	ids := identify([]*InstanceConfig{{URL: "http://a:1/v1", ModelName: "m"}, {URL: "http://a:1/v1", ModelName: "n"}}, nil)
+	e.refused("\"a:1\" is 2 instances, give the ID of one:\n  "+ids[0].id+"  a:1/v1, model m, instances[0] on line 2\n  "+ids[1].id+"  gpu-8, model n, instances[1] on line 3", "drain", "a:1")
 	e.refused(`got weight "many", want 0 to 1000`, "set-weight", "gpu-8", "many")
 	e.refused(`got weight "1001", want 0 to 1000`, "set-weight", "gpu-8", "1001")
 	e.refused("accepts 1 arg(s), received 0", "drain")
@@ -299,7 +299,7 @@ func TestEditRefused(t *testing.T) {
 // TestEditNames guards all the ways to name an instance.
 func TestEditNames(t *testing.T) {
 	const file = `{instances: [{url: 'HTTP://A.example/maas/v1/', model_name: 'm'}, {url: 'http://b:1/v1', model_name: 'm', name: 'a.example:80'}]}`
-	id := instanceIDs([]*InstanceConfig{{URL: "http://a.example/maas/v1", ModelName: "m"}})[0]
+	id := identify([]*InstanceConfig{{URL: "http://a.example/maas/v1", ModelName: "m"}}, nil)[0].id
 	for name, want := range map[string]int{
 		"http://a.example/maas/v1": 0, "HTTP://A.example:80/maas/v1/": 0, "a.example/maas/v1": 0, id: 0,
 		"a.example:80": 1, "b:1": 1, "B:1": 1, "http://b:1/v1": 1, // a name of its own goes before

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
@@ -53,12 +52,12 @@ func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, erro
 	if f.doc, err = json5.Parse(text, "redact"); err != nil {
 		return nil, err
 	}
-	ids := instanceIDs(append(slices.Clone(config.Instances), config.FallbackInstances...))
+	ids := identify(config.entries(), nil)
 	for n, c := range config.Instances {
-		f.entries = append(f.entries, newFleetEntry(c, "instances", n, ids[n]))
+		f.entries = append(f.entries, newFleetEntry(c, "instances", n, ids[n].id))
 	}
 	for n, c := range config.FallbackInstances {
-		f.entries = append(f.entries, newFleetEntry(c, "fallback_instances", n, ids[len(config.Instances)+n]))
+		f.entries = append(f.entries, newFleetEntry(c, "fallback_instances", n, ids[len(config.Instances)+n].id))
 	}
 	return f, nil
 }

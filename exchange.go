@@ -89,7 +89,7 @@ type step struct {
 
 var (
 	usualSteps   = []step{{primary, careful}, {primary, hurried}, {fallback, careful}, {fallback, hurried}, {primary, anyway}, {fallback, anyway}}
-	pressedSteps = []step{{primary, pressed}, {primary, anyway}}
+	pressedSteps = []step{{primary, pressed}, {primary, anyway}, {fallback, careful}, {fallback, anyway}}
 	rescueSteps  = []step{{fallback, careful}, {fallback, hurried}, {primary, careful}, {primary, hurried}, {primary, anyway}, {fallback, anyway}}
 )
 
@@ -139,6 +139,9 @@ func (x *exchange) begin(i *instance, trial bool) {
 		a = new(attempt)
 	}
 	a.exchange, a.instance, a.trial, a.begun = x, i, trial, x.now
+	if trial {
+		x.events.bulletin.emit(instanceEvent(instanceTrial, i, reasonNone, 0))
+	}
 	x.tried = append(x.tried, i)
 	x.current = a
 }

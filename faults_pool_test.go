@@ -192,3 +192,22 @@ func TestStuckEngine(t *testing.T) {
 		t.Errorf("after it woke up: got %v after %d failures, want ramping after 6", v.phase, v.failures)
 	}
 }
+
+// TestDueFallback guards that a fallback instance which is out gets its trial also
+// while the only primary instance fails on.
+func TestDueFallback(t *testing.T) {
+	m, cloud := startMoody(t), startMoody(t)
+	g := startGateway(t, `{"error_threshold": 3, "instances": [`+m.entry("")+`], "fallback_instances": [`+cloud.entry(`, "api_key": "k"`)+`]}`)
+	m.status.Store(http.StatusInternalServerError)
+	g.asks(t, 4)
+	cloud.status.Store(http.StatusUnauthorized)
+	g.asks(t, 2)
+	if g.phase(0) != ejected || g.phase(1) != ejected {
+		t.Fatalf("got %v and %v, want both out", g.phase(0), g.phase(1))
+	}
+	cloud.status.Store(http.StatusOK)
+	g.makeDue(1)
+	for range 5 {
+		wantWhole(t, g.sends(t, chatPath, chat("")))
+	}
+}

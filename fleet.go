@@ -1,8 +1,6 @@
 package aigateway
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -130,38 +128,6 @@ func (i *instance) target(rt *route) (path, query string) {
 		return i.base + rt.rest, ""
 	}
 	return i.root + rt.path, ""
-}
-
-// instanceIDs returns the ID of every entry, in order. It hashes the normal form
-// of the URL and the model, so that weight, key and headers can change without
-// the instance losing its history; entries that share both are told apart by
-// their keys.
-func instanceIDs(entries []*InstanceConfig) []string {
-	hash := func(parts ...string) string {
-		sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-		return hex.EncodeToString(sum[:6])
-	}
-	seen := make(map[string]int, len(entries))
-	for _, c := range entries {
-		seen[hash(normalURL(c.URL), c.ModelName)]++
-	}
-	ids := make([]string, len(entries))
-	for n, c := range entries {
-		if ids[n] = hash(normalURL(c.URL), c.ModelName); seen[ids[n]] > 1 {
-			ids[n] = hash(normalURL(c.URL), c.ModelName, c.APIKey)
-		}
-	}
-	return ids
-}
-
-// normalURL writes equal endpoints equally: case of scheme and host, default
-// port and final slashes make no difference.
-func normalURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return raw
-	}
-	return strings.ToLower(u.Scheme+"://"+dialAddress(u)) + strings.TrimRight(u.Path, "/")
 }
 
 // pool is all instances of one model, in tiers.

@@ -23,7 +23,9 @@ type instanceState struct {
 	host     reverseproxy.Host // Caddy's own counter, read by its policies
 	inFlight atomic.Int64      // attempts, each counted once from choice to end
 	health   health
-	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu
+	restTold atomic.Bool       // subscribers know that it rests
+	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
+	place    string            // see [entryID]
 	drain    atomic.Bool       // as the file in force says, also for requests that came before
 }
 
@@ -71,6 +73,8 @@ type health struct {
 	phase atomic.Uint32 // a phase
 	until atomic.Int64  // ejected: when a trial is due; ramping: when slow start ends
 	rest  atomic.Int64  // no requests before, whatever the phase; 0 for none
+	// spared: it has failed too often, but no other instance of its pool was left.
+	spared atomic.Bool
 
 	mu         sync.Mutex
 	why        reason          // of the ejection, guarded by mu as all below
@@ -220,6 +224,7 @@ func (h *health) settle(r result, rules *rules) (c change, changed bool) {
 		h.window.count(r.ended, rules.window, false)
 		h.rate.count(r.ended, rateWindow, false)
 		h.run, h.unreached = h.run[:0], 0
+		h.spare(false)
 	case blameInstance:
 		h.window.count(r.ended, rules.window, true)
 		if trial || h.usable() && r.begun >= h.since && h.trips(r, rules) {
@@ -278,6 +283,7 @@ func (h *health) eject(from phase, r result, trial bool, rules *rules) (c change
 		rules.lock.Lock()
 		defer rules.lock.Unlock()
 		if rules.last() {
+			h.spare(true)
 			return change{}, false
 		}
 	}
@@ -303,6 +309,21 @@ func (h *health) out(why reason, now, wait time.Duration) {
 func (h *health) move(to phase, now time.Duration) {
 	h.since = now
 	h.phase.Store(uint32(to))
+	h.spared.Store(false)
+	h.count()
+}
+
+// spare says whether the instance stays only for want of another one. The caller
+// holds mu.
+func (h *health) spare(spared bool) {
+	if h.spared.Load() != spared {
+		h.spared.Store(spared)
+		h.count()
+	}
+}
+
+// count counts a change for those who look at all instances.
+func (h *health) count() {
 	if h.changes != nil {
 		h.changes.Add(1)
 	}

@@ -105,8 +105,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	var err error
-	h.store, err = acquireStore(h.Config, h.logger)
-	return err
+	if h.store, err = acquireStore(h.Config, h.logger); err != nil {
+		return err
+	}
+	return h.store.join(ctx)
 }
 
 // provisionProxy wraps the proxy's transport and selection policy once it has
@@ -268,7 +270,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	x := &exchange{
 		id: id, request: r, writer: w, began: clock(), snap: snap, route: &rt, ask: asked, body: body,
-		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger}, ejections: &h.store.ejections,
+		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, ejections: &h.store.ejections,
 	}
 	defer x.end()
 	if x.pool = snap.fleet.pool(asked.model); x.pool == nil {

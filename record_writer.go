@@ -189,6 +189,7 @@ func (s *scribe) open() {
 			return
 		}
 		s.writer.Close(time.Now())
+		s.low.Store(false) // the new one looks for itself
 	}
 	s.settings = now
 	s.writer = hourly.New(hourly.Options{Root: s.dir, Location: now.location, MinFree: now.minFree, Report: s.tell})
@@ -202,6 +203,12 @@ func (s *scribe) tell(e hourly.Event) {
 	fields := []zap.Field{zap.String("path", e.Path), zap.Int("lines", e.Lines), zap.Int64("bytes", e.Bytes)}
 	if e.Err != nil {
 		fields = append(fields, zap.Error(e.Err), zap.String("reason", string(e.Err.Reason)))
+	}
+	switch {
+	case e.Kind == hourly.Failing && e.Err.Reason == hourly.DiskLow:
+		s.low.Store(true)
+	case e.Kind == hourly.Resumed && e.Path == s.dir:
+		s.low.Store(false)
 	}
 	switch e.Kind {
 	case hourly.Lost:

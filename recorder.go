@@ -46,6 +46,7 @@ type recorder struct {
 	active activeCaptures
 
 	written atomic.Int64 // lines
+	low     atomic.Bool  // less is free than settings.minFree
 	mu      sync.Mutex
 	dropped map[string]int64 // exchanges or lines by reason, guarded by mu
 	told    map[string]time.Time

@@ -123,15 +123,18 @@ func (leastConnections) pick(r *rotation, x *exchange) *instance {
 		return nil
 	}
 	const most = 64
-	candidates := r.instances
-	if n := len(candidates); n > most {
-		start := int(r.turn.Load() * most % uint64(n))
-		candidates = candidates[start:min(n, start+most)]
+	count, at := len(r.instances), 0
+	if count > most {
+		at = int(r.turn.Load() * most % uint64(count))
 	}
 	least := best.state.inFlight.Load()
-	for _, i := range candidates {
+	for range min(count, most) {
 		if least == 0 {
 			break
+		}
+		i := r.instances[at]
+		if at++; at == count { // else the first instances would be looked at less
+			at = 0
 		}
 		n := i.state.inFlight.Load()
 		if cmp.Less(n*int64(best.weight), least*int64(i.weight)) && x.canUse(i) {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -354,6 +355,36 @@ func BenchmarkPick(b *testing.B) {
 					i.state.inFlight.Add(1)
 				}
 			})
+		}
+	}
+}
+
+// TestLeastConnectionsLarge guards that in a tier of which only a part is looked at
+// for each choice, all instances still fill evenly, wherever they stand in the file.
+func TestLeastConnectionsLarge(t *testing.T) {
+	for _, count := range []int{64, 65, 100, 1000} {
+		r, members := rotationOf(slices.Repeat([]int{1}, count)...)
+		const each = 20
+		for range each * count {
+			(leastConnections{}).pick(r, new(exchange)).state.inFlight.Add(1)
+		}
+		least, most := int64(math.MaxInt64), int64(0)
+		for _, i := range members {
+			n := i.state.inFlight.Load()
+			least, most = min(least, n), max(most, n)
+		}
+		if slack := int64(2); least < each-slack || most > each+slack {
+			t.Errorf("%d instances: got %d to %d requests each, want %d ± %d", count, least, most, each, slack)
+		}
+		// An idle one among busy ones is found before the part has gone round.
+		idle := members[0]
+		idle.state.inFlight.Store(0)
+		picks := 0
+		for (leastConnections{}).pick(r, new(exchange)) != idle {
+			picks++
+		}
+		if most := count/64 + 1; picks > most {
+			t.Errorf("%d instances: the first, idle, was found after %d choices, want %d at most", count, picks, most)
 		}
 	}
 }

@@ -5,51 +5,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
-
-// pollInterval is how often the file is looked at without being told: some
-// changes, such as a Kubernetes ConfigMap's, reach no watcher reliably.
-const pollInterval = 2 * time.Second
-
-// settleTime is how long after a notice the file is read: editors write in
-// several steps.
-const settleTime = 20 * time.Millisecond
-
-// snapshot is what one content of the file means. It is immutable, but for the
-// states of its instances; a request keeps the one that it began with.
-type snapshot struct {
-	fleet        *fleet
-	strategy     string
-	threshold    int // of errors that eject
-	errorWindow  time.Duration
-	retries      retries
-	keepalive    time.Duration
-	record       *recordSettings // nil if nothing is recorded
-	recorder     *recorder       // nil if nothing is recorded
-	engineRoutes []string
-	loaded       time.Time
-}
-
-// available returns the names of the models for an error's text.
-func (s *snapshot) available() []string {
-	if s.fleet.any != nil {
-		return append(slices.Clone(s.fleet.models), anyModel)
-	}
-	return s.fleet.models
-}
 
 // store holds one watched file, its current snapshot, and what has been learnt
 // of its instances. It lives in a usage pool by the file's absolute path, so that
@@ -62,16 +27,29 @@ type store struct {
 	mu      sync.Mutex // guards what load changes
 	states  map[string]*instanceState
 	budgets map[string]*retryBudget // by model
-	seen    [sha256.Size]byte       // of the content that was looked at last, good or bad
-	trial   error                   // why it is not in force, or nil
-	held    *recorder               // that of the snapshot in force
+	cfg     *Config                 // that of the snapshot in force, as held
+	held    *recorder
+	inForce [sha256.Size]byte // digest of what it was read from
+	seen    [sha256.Size]byte // of what was looked at last, good or bad
+	trial   error             // why that is not in force, or nil
+
+	// These belong to the watching goroutine.
+	since time.Time // of trial
+	told  bool      // trial has been told
+	bad   bool      // the file has been rejected, and not been put in force since
 
 	changes   atomic.Uint64 // of phases, of all instances
 	ejections sync.Mutex    // held while one decides whether it may go
 
+	events *bulletin
+
 	stop chan struct{}
 	done sync.WaitGroup
 }
+
+// endTime bounds how long the end of a store waits for what it has started: a file
+// system or a handler of events may hang.
+const endTime = 5 * time.Second
 
 var stores = caddy.NewUsagePool()
 
@@ -98,21 +76,33 @@ func releaseStore(s *store) error {
 }
 
 func newStore(path string, logger *zap.Logger) (*store, error) {
-	s := &store{path: path, stop: make(chan struct{})}
+	s := &store{path: path, events: newBulletin(), stop: make(chan struct{})}
 	s.logger.Store(logger)
-	// A change while the watch is being set up shows by this stamp at the first look.
-	last := fileStamp(path)
-	if err := s.load(); err != nil {
+	if _, _, err := s.load(); err != nil {
 		return nil, err
 	}
-	s.done.Go(func() { s.watch(last) })
+	swapTime.SetToCurrentTime()
+	s.done.Go(s.watch)
+	s.done.Go(newObserver(s).run)
 	return s, nil
 }
 
 // Destruct ends the watching and waits for it.
 func (s *store) Destruct() error {
 	close(s.stop)
-	s.done.Wait()
+	ended := make(chan struct{})
+	go func() {
+		s.done.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTime):
+		return fmt.Errorf("store of %s has not ended within %v", s.path, endTime)
+	}
+	if s.bad {
+		badFiles.Add(-1)
+	}
 	if s.held == nil {
 		return nil
 	}
@@ -122,40 +112,80 @@ func (s *store) Destruct() error {
 // snapshot returns the one in force. It is never nil.
 func (s *store) snapshot() *snapshot { return s.snap.Load() }
 
-// load reads the file and puts it in force, unless it has been looked at before.
-// On an error the last good content stays in force.
-func (s *store) load() error {
+// load reads the file and puts it in force, unless it is as it was when looked at
+// before. It returns what a good content changes; on an error the last good one
+// stays in force. News is false if nothing is new, the error included.
+func (s *store) load() (changed *swap, news bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text, err := readRegular(s.path, json5.MaxSize)
 	if err != nil {
 		err = fmt.Errorf("reading the fleet's file: %w", err)
-		if s.trial != nil && s.trial.Error() == err.Error() {
-			return nil // told before
-		}
-		s.seen, s.trial = [sha256.Size]byte{}, err
-		return err
 	}
-	if sum := sha256.Sum256(text); sum == s.seen {
-		return nil
-	} else {
-		s.seen = sum
+	sum := digest(text, err, filepath.Dir(s.path))
+	if sum == s.seen {
+		return nil, false, s.trial
 	}
-	var cfg *Config
-	if cfg, s.trial = parseConfig(text, filepath.Dir(s.path)); s.trial != nil {
-		s.trial = fmt.Errorf("%s: %w", s.path, detailed{s.trial})
-		return s.trial
+	s.seen, s.trial = sum, err
+	if sum == s.inForce { // it was bad in between
+		return new(swap), true, nil
 	}
-	if s.trial = s.publish(cfg); s.trial == nil {
-		s.warn(text)
+	if err != nil {
+		return nil, true, err
 	}
-	return s.trial
+	dir := filepath.Dir(s.path)
+	read := readConfig(text, dir)
+	cfg, err := read.result(dir)
+	if err != nil {
+		s.trial = fmt.Errorf("%s: %w", s.path, detailed{err})
+		return nil, true, s.trial
+	}
+	was, before := s.cfg, s.snapshot()
+	if s.trial = s.publish(cfg); s.trial != nil {
+		return nil, true, s.trial
+	}
+	s.warn(read.warnings(dir, permissions(s.path)))
+	s.inForce = sum
+	return newSwap(was, before, cfg, s.snapshot()), true, nil
 }
+
+// digest tells contents apart: the text of a file that stands in dir, or why it
+// cannot be read, and of the files that its placeholders name.
+func digest(text []byte, err error, dir string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	note := func(text []byte, err error) {
+		fmt.Fprintln(h, len(text), err)
+		h.Write(text)
+	}
+	note(text, err)
+	known := make(map[string]bool)
+	for {
+		_, after, found := bytes.Cut(text, []byte("{file."))
+		name, rest, closed := bytes.Cut(after, []byte("}"))
+		if !found || !closed || len(known) > maxSecretFiles {
+			return [sha256.Size]byte(h.Sum(nil))
+		}
+		text = rest
+		if path := string(name); !known[path] {
+			known[path] = true
+			note(readRegular(beside(dir, path), maxSecretFile))
+		}
+	}
+}
+
+// maxSecretFiles bounds how many files of placeholders are watched.
+const maxSecretFiles = 1000
 
 // detailed shows each mistake with its source line.
 type detailed struct{ error }
 
+// maxTold is how many mistakes are shown: nobody mends more at once.
+const maxTold = 20
+
 func (d detailed) Error() string {
+	if all, ok := errors.AsType[json5.Errors](d.error); ok && len(all) > maxTold {
+		return all[:maxTold].Detail() + fmt.Sprintf("\nand %d more mistakes", len(all)-maxTold)
+	}
 	if e, ok := d.error.(interface{ Detail() string }); ok {
 		return e.Detail()
 	}
@@ -164,152 +194,51 @@ func (d detailed) Error() string {
 
 func (d detailed) Unwrap() error { return d.error }
 
-// publish builds the snapshot of a checked configuration and puts it in force.
-// Instances whose ID is known keep their state.
-func (s *store) publish(cfg *Config) error {
-	record := newRecordSettings(&cfg.Record)
-	rec, err := s.newRecorder(cfg.DataDir, record)
-	if err != nil {
-		return err
+// look loads the file and tells once what came of it. It asks to be called again
+// soon if there is a new mistake, which may be there only because the file is still
+// being written.
+func (s *store) look() (again bool) {
+	changed, news, err := s.load()
+	switch {
+	case err != nil && news:
+		s.told, s.since = false, time.Now()
+		return true
+	case err != nil && !s.told:
+		if time.Since(s.since) < standTime {
+			return true
+		}
+		s.told = true
+		s.rejects(err)
+	case err == nil && news && (changed != nil || s.bad):
+		s.applies(changed)
 	}
-	entries := append(slices.Clone(cfg.Instances), cfg.FallbackInstances...)
-	states := make(map[string]*instanceState, len(entries))
-	shared := defaultDeadlines.with(&cfg.Timeouts)
-	instances := make([]*instance, len(entries))
-	for n, id := range instanceIDs(entries) {
-		state := s.states[id]
-		if state == nil {
-			state = new(instanceState)
-			state.health.changes = &s.changes
-		}
-		if key := sha256.Sum256([]byte(entries[n].APIKey)); state.key != key {
-			state.key = key
-			state.health.keyChanged(clock())
-		}
-		state.drain.Store(entries[n].Drain)
-		states[id] = state
-		t := primary
-		if n >= len(cfg.Instances) {
-			t = fallback
-		}
-		instances[n] = newInstance(entries[n], t, id, state)
-		instances[n].deadlines = shared.with(&entries[n].Timeouts)
-	}
-	s.states = states
-	budgets := make(map[string]*retryBudget)
-	maps.Copy(budgets, s.budgets)
-	fleet := newFleet(instances, budgets, &s.changes)
-	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && fleet.pools[model] == nil })
-	s.budgets = budgets
-	s.changes.Add(1)
-	s.snap.Store(&snapshot{
-		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
-		retries: retries{
-			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
-		},
-		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
-	})
-	return nil
+	return false
 }
 
-// newRecorder acquires the recorder of dir, and gives up that of the snapshot in
-// force once the new one is; it is the same as long as data_dir stays.
-func (s *store) newRecorder(dir string, settings *recordSettings) (rec *recorder, err error) {
-	before := s.held
-	if settings != nil {
-		if rec, err = acquireRecorder(dir, settings, s.logger.Load()); err != nil {
-			return nil, err
-		}
+// rejects tells that the file is bad.
+func (s *store) rejects(err error) {
+	s.logger.Load().Error("fleet's file is not valid, the last good one stays in force", zap.String("path", s.path), zap.Error(err))
+	if !s.bad {
+		s.bad = true
+		badFiles.Add(1)
 	}
-	s.held = rec
-	if before != nil {
-		if err := releaseRecorder(before); err != nil { // no reason to refuse the new file
-			s.logger.Load().Error("ending the recorder", zap.Error(err))
-		}
-	}
-	return rec, nil
+	s.events.emit(rejection(s.path, err))
 }
 
-// watch loads the file when its folder changes, and by the clock. Last is the
-// file's stamp from before it was loaded.
-func (s *store) watch(last stamp) {
-	watcher, events, failures := s.newWatcher()
-	if watcher != nil {
-		defer watcher.Close() //nolint:errcheck // nothing was written
+// applies tells that the file is in force, and what that changes: nil for nothing,
+// not even comments.
+func (s *store) applies(changed *swap) {
+	if s.bad {
+		s.bad = false
+		badFiles.Add(-1)
 	}
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	settle := time.NewTimer(pollInterval)
-	settle.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-events:
-			settle.Reset(settleTime)
-			continue
-		case err := <-failures:
-			s.logger.Load().Warn("watching the fleet's folder", zap.String("path", s.path), zap.Error(err))
-			continue
-		case <-settle.C:
-		case <-poll.C:
-			if now := fileStamp(s.path); now == last {
-				continue
-			}
-		}
-		last = fileStamp(s.path)
-		s.reload()
+	swapTime.SetToCurrentTime()
+	message := "fleet's file is in force"
+	if changed.empty() {
+		message = "fleet's file is in force, it says the same as before"
 	}
-}
-
-// newWatcher watches the file's folder: a watch on the file itself is lost when
-// an editor saves by renaming. Without a watcher polling remains.
-func (s *store) newWatcher() (*fsnotify.Watcher, <-chan fsnotify.Event, <-chan error) {
-	watcher, err := fsnotify.NewWatcher()
-	if err == nil {
-		if err = watcher.Add(filepath.Dir(s.path)); err == nil {
-			return watcher, watcher.Events, watcher.Errors
-		}
-		err = errors.Join(err, watcher.Close())
-	}
-	s.logger.Load().Warn("cannot watch the fleet's folder, looking at the file every two seconds instead",
-		zap.String("path", s.path), zap.Error(err))
-	return nil, nil, nil
-}
-
-// reload loads the file and tells the log once what came of it.
-func (s *store) reload() {
-	before := s.snapshot()
-	if err := s.load(); err != nil {
-		s.logger.Load().Error("fleet's file is not valid, the last good one stays in force", zap.String("path", s.path), zap.Error(err))
-		return
-	}
-	if after := s.snapshot(); after != before {
-		s.logger.Load().Info("fleet's file is in force",
-			zap.String("path", s.path), zap.Int("instances", len(after.fleet.instances)), zap.Strings("models", after.fleet.models))
-	}
-}
-
-// stamp is what shows cheaply that a file may have changed.
-type stamp struct {
-	size     int64
-	modified time.Time
-	content  [sha256.Size]byte
-}
-
-// fileStamp returns the stamp of the file behind path, of which links are
-// followed; the zero stamp if there is none. Small files are read, for a change
-// may leave size and time as they were.
-func fileStamp(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}
-	}
-	st := stamp{size: info.Size(), modified: info.ModTime()}
-	if info.Mode().IsRegular() && info.Size() <= 1<<20 {
-		if text, err := readRegular(path, 1<<20); err == nil {
-			st.content = sha256.Sum256(bytes.TrimSpace(text))
-		}
-	}
-	return st
+	fleet := s.snapshot().fleet
+	s.logger.Load().Info(message, append(changed.fields(),
+		zap.String("path", s.path), zap.Int("instances", len(fleet.instances)), zap.Int("models", len(fleet.models)))...)
+	s.events.emit(event{kind: configApplied, path: s.path, cause: changed.String(), count: changed.count()})
 }

@@ -3,7 +3,6 @@ package aigateway
 import (
 	"net/http"
 	"path/filepath"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -35,8 +34,10 @@ func (u *Upstreams) Provision(ctx caddy.Context) error {
 		u.Config = defaultConfig
 	}
 	var err error
-	u.store, err = acquireStore(u.Config, ctx.Logger())
-	return err
+	if u.store, err = acquireStore(u.Config, ctx.Logger()); err != nil {
+		return err
+	}
+	return u.store.join(ctx)
 }
 
 // Cleanup lets go of the file.
@@ -53,9 +54,10 @@ func (u *Upstreams) Cleanup() error {
 func (u *Upstreams) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
 	for _, t := range []tier{primary, fallback} {
 		var upstreams []*reverseproxy.Upstream
+		known := make(map[string]bool)
 		for _, i := range u.store.snapshot().fleet.instances {
-			same := func(other *reverseproxy.Upstream) bool { return other.Dial == i.upstream.Dial }
-			if i.tier == t && !i.off() && (u.Model == "" || u.Model == i.model) && !slices.ContainsFunc(upstreams, same) {
+			if i.tier == t && !i.off() && (u.Model == "" || u.Model == i.model) && !known[i.upstream.Dial] {
+				known[i.upstream.Dial] = true
 				upstreams = append(upstreams, &reverseproxy.Upstream{Dial: i.upstream.Dial, MaxRequests: i.maxConcurrency})
 			}
 		}

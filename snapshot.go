@@ -1,0 +1,113 @@
+package aigateway
+
+import (
+	"crypto/sha256"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// snapshot is what one content of the file means. It is immutable, but for the
+// states of its instances; a request keeps the one that it began with.
+type snapshot struct {
+	fleet        *fleet
+	strategy     string
+	threshold    int // of errors that eject
+	errorWindow  time.Duration
+	retries      retries
+	keepalive    time.Duration
+	record       *recordSettings // nil if nothing is recorded
+	recorder     *recorder       // nil if nothing is recorded
+	engineRoutes []string
+	loaded       time.Time
+}
+
+// available returns the names of the models for an error's text.
+func (s *snapshot) available() []string {
+	if s.fleet.any != nil {
+		return append(slices.Clone(s.fleet.models), anyModel)
+	}
+	return s.fleet.models
+}
+
+// publish builds the snapshot of a checked configuration and puts it in force.
+// Instances that go on keep their state. The caller holds mu.
+func (s *store) publish(cfg *Config) error {
+	record := newRecordSettings(&cfg.Record)
+	rec, err := s.newRecorder(cfg.DataDir, record)
+	if err != nil {
+		return err
+	}
+	instances := s.instances(cfg)
+	budgets := make(map[string]*retryBudget)
+	maps.Copy(budgets, s.budgets)
+	fleet := newFleet(instances, budgets, &s.changes)
+	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && fleet.pools[model] == nil })
+	s.budgets = budgets
+	s.cfg = cfg
+	s.snap.Store(&snapshot{
+		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
+		retries: retries{
+			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
+		},
+		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
+	})
+	s.changes.Add(1)
+	return nil
+}
+
+// instances makes the instances of cfg, in its order, and keeps the states of
+// those alone.
+func (s *store) instances(cfg *Config) []*instance {
+	entries := cfg.entries()
+	states := make(map[string]*instanceState, len(entries))
+	shared := defaultDeadlines.with(&cfg.Timeouts)
+	instances := make([]*instance, len(entries))
+	for n, known := range identify(entries, s.snap.Load()) {
+		state := s.states[known.id]
+		if state == nil {
+			state = new(instanceState)
+			state.health.changes = &s.changes
+		}
+		if key := sha256.Sum256([]byte(entries[n].APIKey)); state.key != key {
+			state.key = key
+			state.health.keyChanged(clock())
+		}
+		state.place = known.place
+		state.drain.Store(entries[n].Drain)
+		states[known.id] = state
+		t := primary
+		if n >= len(cfg.Instances) {
+			t = fallback
+		}
+		instances[n] = newInstance(entries[n], t, known.id, state)
+		instances[n].deadlines = shared.with(&entries[n].Timeouts)
+	}
+	s.states = states
+	return instances
+}
+
+// entries returns the instances of both tiers, primaries first.
+func (c *Config) entries() []*InstanceConfig {
+	return slices.Concat(c.Instances, c.FallbackInstances)
+}
+
+// newRecorder acquires the recorder of dir, and gives up that of the snapshot in
+// force once the new one is; it is the same as long as data_dir stays.
+func (s *store) newRecorder(dir string, settings *recordSettings) (rec *recorder, err error) {
+	before := s.held
+	if settings != nil {
+		if rec, err = acquireRecorder(dir, settings, s.logger.Load()); err != nil {
+			return nil, err
+		}
+	}
+	s.held = rec
+	if before != nil {
+		if err := releaseRecorder(before); err != nil { // no reason to refuse the new file
+			s.logger.Load().Error("ending the recorder", zap.Error(err))
+		}
+	}
+	return rec, nil
+}
