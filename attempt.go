@@ -113,6 +113,12 @@ func (a *attempt) start(parent context.Context) context.Context {
 	} else {
 		a.watch.begin(a.begun, reasonFirstToken, limit)
 	}
+	if a.exchange.ask.stream {
+		streams.add(a.exchange.id, a)
+		if ending.Load() { // too late to be found
+			cancel(errShutdown)
+		}
+	}
 	c := &attemptContext{Context: ctx, attempt: a, vars: make(map[string]any)}
 	vars, _ := parent.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	for name, value := range vars {
@@ -175,6 +181,9 @@ func (a *attempt) end() {
 	if a.watch.cancel != nil {
 		a.watch.cancel(context.Canceled)
 	}
+	if a.exchange.ask.stream {
+		streams.remove(a.exchange.id, a)
+	}
 	a.instance.state.inFlight.Add(-1)
 }
 
@@ -208,17 +217,36 @@ func within(inner dialer) dialer {
 		return nil
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if a, ok := ctx.Value(attemptKey{}).(*attempt); ok && a.instance.deadlines.connect > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, a.instance.deadlines.connect)
-			defer cancel()
+		limit := time.Duration(0)
+		if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+			limit = a.instance.deadlines.connect
 		}
-		conn, err := inner(ctx, network, address)
-		if err != nil {
-			return nil, &connectError{err}
+		for {
+			conn, timedOutBy, err := inner.within(ctx, limit, network, address)
+			if err == nil {
+				return conn, nil
+			}
+			if !late(timedOutBy, limit) || ctx.Err() != nil {
+				return nil, &connectError{err}
+			}
 		}
-		return conn, nil
 	}
+}
+
+// within dials once. If it takes longer than limit, unless that is 0, it tells by
+// how much.
+func (d dialer) within(ctx context.Context, limit time.Duration, network, address string) (conn net.Conn, timedOutBy time.Duration, err error) {
+	if limit <= 0 {
+		conn, err = d(ctx, network, address)
+		return conn, 0, err
+	}
+	due := clock() + limit
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if conn, err = d(ctx, network, address); err != nil && ctx.Err() != nil {
+		timedOutBy = clock() - due
+	}
+	return conn, timedOutBy, err
 }
 
 // logger tells people and subscribers of transitions.

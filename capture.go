@@ -156,6 +156,15 @@ func (c *capture) free() {
 	c.pieces, c.size = nil, 0
 }
 
+// note says how the exchange ended, unless the capture is taken.
+func (c *capture) note(end outcome, clientGone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.taken {
+		c.outcome, c.clientGone = end, clientGone
+	}
+}
+
 // take makes the capture the caller's, once.
 func (c *capture) take() bool {
 	c.mu.Lock()

@@ -50,6 +50,15 @@ const doneGrace = 500 * time.Millisecond
 // instance does not end it.
 var errDone = &deadlineError{"done"}
 
+// errLate is the cause of an attempt's end when the time of its request was over
+// long before anybody noticed. The instance is not to blame.
+var errLate = &deadlineError{reasonTotal}
+
+// late reports whether a timer fired so long after it was due that the process
+// slept, or had no processor: then it says nothing about an instance, whose bytes
+// may have come meanwhile. Short limits are late at twice their time.
+func late(by, limit time.Duration) bool { return by > min(limit, time.Second) }
+
 // watchdog ends an attempt whose deadline has passed, by canceling its context
 // with a [deadlineError]. A single timer serves all deadlines: it is not moved when
 // bytes come, but looks, when it fires, whether any have.
@@ -140,7 +149,11 @@ func (w *watchdog) fire() {
 	now := clock()
 	w.next = 0
 	if w.total > 0 && now >= w.total {
-		w.cancel(&deadlineError{reasonTotal})
+		if late(now-w.total, time.Second) {
+			w.cancel(errLate)
+		} else {
+			w.cancel(&deadlineError{reasonTotal})
+		}
 		return
 	}
 	if w.limit == 0 || w.why == reasonNone {
@@ -155,10 +168,9 @@ func (w *watchdog) fire() {
 		}
 		w.due = max(w.due, since+w.limit)
 	}
-	switch late := now - w.due; {
-	case late < 0:
-	case late > w.limit && w.why != errDone.why:
-		// The machine slept, or was too busy to see what has come meanwhile.
+	switch {
+	case now < w.due:
+	case late(now-w.due, w.limit) && w.why != errDone.why:
 		w.due = now + w.limit
 	case w.why == errDone.why:
 		w.cancel(errDone)

@@ -3,6 +3,7 @@ package aigateway
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -269,21 +270,44 @@ func TestHandshakeDeadline(t *testing.T) {
 	})
 }
 
-// TestLateTimer guards that a timer which fires at more than twice its time, for
-// the machine slept or had no processor to spare, ends nothing but begins another
-// period (L6, T3).
+// TestLateTimer guards that a timer which fires more than a second late, or at more
+// than twice its time, for the machine slept or had no processor to spare, ends
+// nothing but begins another period (L6, T3).
 func TestLateTimer(t *testing.T) {
 	const limit = 10 * time.Second
 	for _, why := range []reason{reasonFirstToken, reasonTLSTimeout} {
-		watching(t, "more than twice, "+string(why), func(w *watch) {
+		watching(t, "more than a second, "+string(why), func(w *watch) {
 			w.begin(clock(), why, limit)
-			w.late(limit + 1)
+			w.late(time.Second + 1)
 			w.endsAfter(2*limit, why)
 		})
-		watching(t, "twice, "+string(why), func(w *watch) {
+		watching(t, "a second, "+string(why), func(w *watch) {
 			w.begin(clock(), why, limit)
-			w.late(limit)
+			w.late(time.Second)
 			w.endsAfter(limit, why)
+		})
+		watching(t, "more than twice, "+string(why), func(w *watch) {
+			w.begin(clock(), why, limit/100)
+			w.late(limit/100 + 1)
+			w.endsAfter(2*limit/100, why)
+		})
+		watching(t, "twice, "+string(why), func(w *watch) {
+			w.begin(clock(), why, limit/100)
+			w.late(limit / 100)
+			w.endsAfter(limit/100, why)
+		})
+	}
+	for late, want := range map[time.Duration]blame{time.Second: blameInstance, time.Second + 1: blameNobody} {
+		watching(t, "the request's time", func(w *watch) {
+			w.total = clock() + limit
+			w.begin(clock(), reasonFirstToken, 0)
+			w.mu.Lock()
+			w.total -= late
+			w.mu.Unlock()
+			w.endsAfter(limit, reasonTotal)
+			if v := judgeError(context.Canceled, w.ctx); v.blame != want || v.elsewhere {
+				w.Errorf("%v late: got %+v, want blame %d", late, v, want)
+			}
 		})
 	}
 	watching(t, "silence that nobody could hear", func(w *watch) {
@@ -298,6 +322,56 @@ func TestLateTimer(t *testing.T) {
 		w.lasts(limit - 1)
 		w.reads()
 		w.endsAfter(limit, reasonStall)
+	})
+}
+
+// TestLateDial guards that a dial whose deadline passes while the process has no
+// processor is made again, and that only such a one is.
+func TestLateDial(t *testing.T) {
+	const limit = 3 * time.Second
+	errRefused := errors.New("refused")
+	f := func(name string, wantDials int, wantErr bool, dial func(ctx context.Context, n int) error) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dials := 0
+				d := within(func(ctx context.Context, _, _ string) (net.Conn, error) {
+					dials++
+					return nil, dial(ctx, dials)
+				})
+				a := &attempt{instance: &instance{deadlines: deadlines{connect: limit}}}
+				_, err := d(context.WithValue(t.Context(), attemptKey{}, a), "tcp", "host:1")
+				if dials != wantDials || (err != nil) != wantErr {
+					t.Errorf("got %d dials and error %v, want %d and an error: %v", dials, err, wantDials, wantErr)
+				}
+				if _, ok := errors.AsType[*connectError](err); wantErr && !ok {
+					t.Errorf("got %T, want a connectError", err)
+				}
+			})
+		})
+	}
+	f("at once", 1, false, func(context.Context, int) error { return nil })
+	f("refused", 1, true, func(context.Context, int) error { return errRefused })
+	f("silence", 1, true, func(ctx context.Context, _ int) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	f("silence, seen a second late", 1, true, func(ctx context.Context, _ int) error {
+		time.Sleep(limit + time.Second)
+		return ctx.Err()
+	})
+	f("a sleep, then at once", 2, false, func(ctx context.Context, n int) error {
+		if n == 1 {
+			time.Sleep(limit + time.Second + 1)
+			return ctx.Err()
+		}
+		return nil
+	})
+	f("a sleep, then refused", 2, true, func(ctx context.Context, n int) error {
+		if n == 1 {
+			time.Sleep(time.Minute)
+			return ctx.Err()
+		}
+		return errRefused
 	})
 }
 

@@ -3,6 +3,7 @@ package aigateway
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -122,9 +123,7 @@ func addHeader(to, from http.Header) {
 func (x *exchange) forwardedHeader() http.Header {
 	r := x.request
 	h := make(http.Header, len(r.Header)+5)
-	for name, values := range r.Header {
-		h[name] = values
-	}
+	maps.Copy(h, r.Header)
 	trailers := httpguts.HeaderValuesContainsToken(h["Te"], "trailers")
 	dropHopByHop(h)
 	if trailers {

@@ -26,10 +26,17 @@ func (e *deadlineError) Error() string { return "deadline " + string(e.why) + " 
 // judgeError judges an attempt that ended in err, before or after the answer
 // began. Ctx is the attempt's; its cause tells deadlines apart.
 func judgeError(err error, ctx context.Context) verdict {
-	if why := passed(ctx); why != reasonNone {
+	switch why := passed(ctx); why {
+	case reasonNone:
+	case reasonShutdown:
+		return verdict{outcome: outcomeShutdown, reason: why}
+	default:
 		v := failure(why)
 		// There is no time left for another instance.
 		v.elsewhere = why != reasonTotal
+		if errors.Is(context.Cause(ctx), errLate) {
+			v.blame = blameNobody
+		}
 		return v
 	}
 	text := err.Error()

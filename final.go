@@ -82,7 +82,7 @@ func (x *exchange) fails(w http.ResponseWriter) {
 	} else if v.reason.unsent() {
 		h.Set("Retry-After", unreachedRetry)
 	}
-	if status >= 500 {
+	if status >= 500 && v.outcome != outcomeShutdown {
 		h.Set("X-Should-Retry", "false")
 	}
 	if x.reply != nil {
@@ -98,6 +98,8 @@ func (v verdict) status() int { return v.error().Status }
 // error words v for a client. It tells nothing of the fleet's addresses.
 func (v verdict) error() *apiError {
 	switch {
+	case v.outcome == outcomeShutdown:
+		return unavailable(http.StatusServiceUnavailable, "gateway_shutdown", "the gateway is being stopped")
 	case v.reason.unsent():
 		return unavailable(http.StatusServiceUnavailable, "upstream_unreachable", "no instance of the model could be reached")
 	case v.reason == reasonResources:

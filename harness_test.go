@@ -31,10 +31,20 @@ type gateway struct {
 	store *store
 }
 
+// theLongWay gives the tests' gateways options with which requests go through
+// Caddy's proxy and the standard transport, in place of the gateway's own.
+var theLongWay = os.Getenv("AI_GATEWAY_TEST_LONG_WAY") != ""
+
 // startGateway runs a gateway over a fleet's file of the given content. Options
 // are lines of the ai_gateway block.
 func startGateway(t testing.TB, fleet string, options ...string) *gateway {
 	t.Helper()
+	if theLongWay {
+		if !strings.Contains(strings.Join(options, "\n"), "transport ") {
+			options = append(options, "transport http {\n max_conns_per_host 100000\n }")
+		}
+		options = append(options, "verbose_logs")
+	}
 	dir := t.TempDir()
 	g := &gateway{file: filepath.Join(dir, "config.json5")}
 	writeFile(t, g.file, fleet)

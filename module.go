@@ -41,7 +41,7 @@ func init() {
 // its API's errors: 400 for a body whose model cannot be read without doubt, 404
 // for a path that is not forwarded or a model that no instance serves, 413 for a
 // body over max_body, 415 for a compressed one, 429 when all instances want to be
-// left alone, 502 when none gave a valid answer, 503 when none is free or can be
+// left alone, 500 for a mistake of the gateway's own, 502 when none gave a valid answer, 503 when none is free or can be
 // reached, 504 when they were too slow. Every other answer is an instance's,
 // unchanged; a stream that breaks ends with an error event and an aborted transfer.
 type Handler struct {
@@ -228,6 +228,7 @@ func (h *Handler) Validate() error {
 // Cleanup gives back what Provision has taken, whole or in part.
 func (h *Handler) Cleanup() error {
 	var errs []error
+	endStreams(h.logger)
 	if h.store != nil {
 		errs = append(errs, releaseStore(h.store))
 	}
@@ -253,6 +254,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	rt := newRoute(r, snap.engineRoutes)
 	id := newRequestID()
 	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
+	defer h.survive(w, &rt, id)
 	if rt.service != serveProxy {
 		leaveBody(w, r)
 		h.serveOwn(w, &rt, snap)

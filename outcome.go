@@ -13,10 +13,11 @@ const (
 	outcomeFailed                       // no answer, or one of an instance in trouble
 	outcomeTruncated                    // broke after the client had got the first byte
 	outcomeCanceled                     // the client went away
+	outcomeShutdown                     // the gateway ended before the answer did
 )
 
 func (o outcome) String() string {
-	return [...]string{"ok", "rejected", "busy", "misconfigured", "failed", "truncated", "canceled"}[o]
+	return [...]string{"ok", "rejected", "busy", "misconfigured", "failed", "truncated", "canceled", "shutdown"}[o]
 }
 
 // reason says why an attempt ended as it did, in one of a fixed set of words
@@ -51,6 +52,7 @@ const (
 	reasonCut        reason = "cut"               // ended before it was whole
 	reasonResources  reason = "gateway_resources" // the gateway is out of sockets or memory
 	reasonGateway    reason = "gateway"           // the request could not be sent as it is
+	reasonShutdown   reason = "shutdown"          // the gateway ends
 )
 
 // verdict is what the end of an attempt means. Nothing else decides about blame:

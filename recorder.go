@@ -43,7 +43,7 @@ type recorder struct {
 	queue  chan *capture
 	hurry  chan struct{} // tells the writer that much is queued
 	memory atomic.Int64  // bytes reserved by captures
-	active activeCaptures
+	active underway[*capture]
 
 	written atomic.Int64 // lines
 	low     atomic.Bool  // less is free than settings.minFree
@@ -91,6 +91,7 @@ func releaseRecorder(r *recorder) error {
 func (r *recorder) Destruct() error {
 	if caddy.Exiting() {
 		for _, c := range r.active.all() {
+			c.note(outcomeShutdown, false)
 			r.submit(c)
 		}
 	}
@@ -118,7 +119,7 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 		ResponseWriter: w, recorder: r, id: x.id, dialect: x.route.stream, began: x.began, body: x.body, scanned: x.ask.form == askJSON, settings: x.snap.record,
 	}
 	c.body.refs.Add(1)
-	r.active.add(c)
+	r.active.add(c.id, c)
 	return c
 }
 
@@ -126,11 +127,7 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 // not.
 func (c *capture) finish(x *exchange) {
 	x.end() // which settles an attempt that the client gave up
-	c.mu.Lock()
-	if !c.taken {
-		c.outcome, c.clientGone = x.last.outcome, x.request.Context().Err() != nil
-	}
-	c.mu.Unlock()
+	c.note(x.last.outcome, x.request.Context().Err() != nil)
 	c.recorder.submit(c)
 }
 
@@ -139,7 +136,7 @@ func (r *recorder) submit(c *capture) {
 	if !c.take() {
 		return
 	}
-	r.active.remove(c)
+	r.active.remove(c.id, c)
 	if c.lost != "" {
 		r.drop(c.lost, 1, nil)
 		c.release()
@@ -203,40 +200,5 @@ func (r *recorder) report() *recorderReport {
 	defer r.mu.Unlock()
 	return &recorderReport{Written: r.written.Load(), Dropped: maps.Clone(r.dropped), Queued: len(r.queue)}
 }
-
-// activeCaptures are the exchanges under way, in parts so that requests do not
-// wait for each other.
-type activeCaptures [16]struct {
-	mu  sync.Mutex
-	set map[*capture]struct{} // guarded by mu
-}
-
-func (a *activeCaptures) add(c *capture) {
-	part := &a[c.id[0]%16]
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	if part.set == nil {
-		part.set = make(map[*capture]struct{})
-	}
-	part.set[c] = struct{}{}
-}
-
-func (a *activeCaptures) remove(c *capture) {
-	part := &a[c.id[0]%16]
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	delete(part.set, c)
-}
-
-func (a *activeCaptures) all() (all []*capture) {
-	for i := range a {
-		a[i].mu.Lock()
-		all = slices.AppendSeq(all, maps.Keys(a[i].set))
-		a[i].mu.Unlock()
-	}
-	return all
-}
-
-func (a *activeCaptures) count() int { return len(a.all()) }
 
 var _ caddy.Destructor = (*recorder)(nil)

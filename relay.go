@@ -180,7 +180,7 @@ func (rl *relay) close(p []byte, err error) (int, error) {
 	case rl.unheard():
 		rl.failed = errBroken
 		return 0, errBroken
-	case v.outcome != outcomeTruncated:
+	case v.outcome != outcomeTruncated && v.outcome != outcomeShutdown:
 		rl.failed = io.EOF
 		return 0, io.EOF
 	}
@@ -191,7 +191,7 @@ func (rl *relay) close(p []byte, err error) (int, error) {
 	if _, failed := rl.stream.Failed(); failed {
 		return 0, errBroken // the instance has told the client itself
 	}
-	rl.rest = a.exchange.route.stream.ErrorEvent("upstream_"+string(v.reason), brokenText(v.reason), rl.stream.Sequence())
+	rl.rest = a.exchange.route.stream.ErrorEvent(brokenCode(v.reason), brokenText(v.reason), rl.stream.Sequence())
 	return rl.Read(p)
 }
 
@@ -237,6 +237,14 @@ func (rl *relay) judge(err error) verdict {
 	return rl.end
 }
 
+// brokenCode is the code of the error event in a stream that ended for why.
+func brokenCode(why reason) string {
+	if why == reasonShutdown {
+		return "gateway_shutdown"
+	}
+	return "upstream_" + string(why)
+}
+
 // brokenText tells a client's programmer why a stream ended.
 func brokenText(why reason) string {
 	switch why {
@@ -246,6 +254,8 @@ func brokenText(why reason) string {
 		return "the answer took longer than the gateway allows"
 	case reasonCut:
 		return "the model server ended its answer before it was whole"
+	case reasonShutdown:
+		return "the gateway is being stopped in the middle of its answer"
 	default:
 		return "the connection to the model server broke in the middle of its answer"
 	}

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/chat"
@@ -152,14 +153,24 @@ func (r *rig) failover(ctx context.Context, c candidate, d time.Duration) (*inci
 
 // loadMixed begins the load and returns a function that waits for its end.
 func (r *rig) loadMixed(ctx context.Context, address string, d time.Duration) func() ([]load.Entry, error) {
+	specs := slices.Clone(mixed)
+	for i := range specs {
+		s := &specs[i]
+		s.Targets, s.Path, s.Timeout = []load.Target{{Address: address}}, chatPath, 30*time.Second
+		s.Slices, s.Slice, s.Journal = 1, d, true
+	}
+	return r.startLoads(ctx, specs)
+}
+
+// startLoads begins several loads at once and returns a function that waits for
+// their ends.
+func (r *rig) startLoads(ctx context.Context, specs []load.Spec) func() ([]load.Entry, error) {
 	type part struct {
 		results []load.Result
 		err     error
 	}
-	parts := make(chan part, len(mixed))
-	for _, s := range mixed {
-		s.Targets, s.Path, s.Timeout = []load.Target{{Address: address}}, chatPath, 30*time.Second
-		s.Slices, s.Slice, s.Journal = 1, d, true
+	parts := make(chan part, len(specs))
+	for _, s := range specs {
 		go func() {
 			results, err := r.load(ctx, s)
 			parts <- part{results, err}
@@ -168,7 +179,7 @@ func (r *rig) loadMixed(ctx context.Context, address string, d time.Duration) fu
 	return func() ([]load.Entry, error) {
 		var journal []load.Entry
 		var errs []error
-		for range mixed {
+		for range specs {
 			p := <-parts
 			errs = append(errs, p.err)
 			for _, result := range p.results {

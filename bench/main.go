@@ -1,12 +1,13 @@
 //go:build linux
 
 // Command bench measures what the gateway costs against bare Caddy on this
-// machine, and what clients see of an instance's death. It needs Go and Linux,
-// nothing else.
+// machine, what clients see of an instance's death, and that reloads drop nothing.
+// It needs Go and Linux, nothing else.
 //
 //	go run ./bench                     the comparison, all scenarios
 //	go run ./bench -s json,burst -rounds 3
 //	go run ./bench failover
+//	go run ./bench reload
 //
 // See README.md for the scenarios and for what the figures mean.
 package main
@@ -35,6 +36,7 @@ var commands = []command{
 	{"compare", "CPU time per request and event, against bare Caddy (default)", compare},
 	{"failover", "what clients see when an instance dies and comes back", failover},
 	{"stall", "what clients see when the disk of the records stands still", stall},
+	{"reload", "whether reloads and changes of config.json5 drop anything under load", reload},
 	{"upstream", "", upstream},
 	{"load", "", generate},
 }

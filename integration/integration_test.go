@@ -37,12 +37,22 @@ func ask(text string) openai.ChatCompletionNewParams {
 // health is what the tests read of /health.
 type health struct {
 	Status    string
-	Instances map[string]struct {
-		Name   string
-		State  string
-		Weight int
-		Active int64 `json:"active_connections"`
+	Instances map[string]instance
+	Recorder  struct {
+		Written int
+		Dropped map[string]int
+		Queued  int
 	}
+}
+
+type instance struct {
+	Name   string
+	Weight int
+	Active int64  `json:"active_connections"`
+	Errors int    `json:"recent_errors"`
+	State  string // serving, ejected, half_open or ramping
+	Reason string
+	Wait   float64 // seconds
 }
 
 func (g *gateway) health(t testing.TB) (h health) {

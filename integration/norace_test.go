@@ -3,3 +3,5 @@
 package integration
 
 const raceFlag = "-race=false"
+
+const slower = 1

@@ -83,19 +83,21 @@ type gateway struct {
 	file  string // its config.json5
 	admin string // HOST:PORT of its admin endpoint
 	dir   string
-	cmd   *exec.Cmd
-	log   *log
-	ended chan struct{} // closed once the process has ended, with err set
-	err   error
+	// binary takes the place of the one that [build] makes, if it is set before a run.
+	binary string
+	cmd    *exec.Cmd
+	log    *log
+	ended  chan struct{} // closed once the process has ended, with err set
+	err    error
 }
 
 // start runs the example until the test ends. Its ports are free ones, so that
-// any number of test runs can share a machine.
-func start(t testing.TB) *gateway {
+// any number of test runs can share a machine. What env adds has the form NAME=value.
+func start(t testing.TB, env ...string) *gateway {
 	t.Helper()
 	const tries = 3
 	for try := 1; ; try++ {
-		g := launch(t)
+		g := launch(t, env)
 		if g.ready() {
 			t.Cleanup(func() {
 				if err := g.stop(); err != nil {
@@ -115,25 +117,36 @@ func start(t testing.TB) *gateway {
 	}
 }
 
-func launch(t testing.TB) *gateway {
+func launch(t testing.TB, env []string) *gateway {
 	t.Helper()
 	ports := freePorts(t, 4)
 	dir := t.TempDir()
 	copyExamples(t, dir, strings.NewReplacer(":9999", ":"+ports[0], ":9101", ":"+ports[1], ":9102", ":"+ports[2]))
 	g := &gateway{
 		url: "http://127.0.0.1:" + ports[0], admin: "127.0.0.1:" + ports[3],
-		dir: dir, file: filepath.Join(dir, "config.json5"), log: new(log), ended: make(chan struct{}),
+		dir: dir, file: filepath.Join(dir, "config.json5"), log: new(log),
 	}
-	g.cmd = command(t, dir, []string{"CADDY_ADMIN=" + g.admin}, "run", "--config", "Caddyfile.example")
+	g.run(t, env)
+	return g
+}
+
+// run starts the process, for the first time or when the one before has ended.
+func (g *gateway) run(t testing.TB, env []string) {
+	t.Helper()
+	g.ended = make(chan struct{})
+	g.cmd = command(t, g.dir, append(env, "CADDY_ADMIN="+g.admin), "run", "--config", "Caddyfile.example")
+	if g.binary != "" {
+		g.cmd.Path = g.binary
+	}
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	cmd, ended := g.cmd, g.ended
 	go func() {
-		g.err = g.cmd.Wait()
-		close(g.ended)
+		g.err = cmd.Wait()
+		close(ended)
 	}()
-	return g
 }
 
 // copyExamples writes the example files to dir, edited.

@@ -49,8 +49,8 @@ type Exchange struct {
 	TTFT, Latency int64
 	// ClientGone says that the client went away before the answer was complete.
 	ClientGone bool
-	// Outcome is the gateway's word for how the exchange ended. With "truncated" an
-	// error at the end of the answer is the gateway's own and does not count.
+	// Outcome is the gateway's word for how the exchange ended. With "truncated" and
+	// "shutdown" an error at the end of the answer is the gateway's own and does not count.
 	Outcome string
 	// Request is the body of the request, a JSON object.
 	Request []byte

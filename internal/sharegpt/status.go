@@ -20,7 +20,7 @@ func StatusOf(x *Exchange, c *openai.Choice) Status {
 		return Unreadable
 	case x.HTTP >= 400:
 		return Failed
-	case x.Outcome == "truncated" && (a.Err != nil || !whole):
+	case (x.Outcome == "truncated" || x.Outcome == "shutdown") && (a.Err != nil || !whole):
 		return Truncated // the error is what the gateway told the client
 	case a.Err != nil || c.Finish == "error" || c.Finish == "parse_error":
 		return Failed

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http/httputil"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -28,9 +29,13 @@ type response struct {
 	sse      bool
 	close    bool // the server closes the connection after it
 	upstream string
-	attempts int // both as the gateway tells them, else empty and 0
+	attempts int    // both as the gateway tells them, else empty and 0
+	id       string // of the request, as the gateway tells it
 	body     io.Reader
 }
+
+// errNothing is wrapped when a connection ended before the first byte of an answer.
+var errNothing = errors.New("no answer")
 
 // errHead is wrapped when an answer does not start like one of HTTP/1.1.
 var errHead = errors.New("malformed response head")
@@ -43,10 +48,25 @@ func dial(addr string, timeout time.Duration) (*client, error) {
 	return &client{Conn: c, br: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
+// over reports whether the server has closed the connection, which is idle.
+func (c *client) over() bool {
+	raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	n := 0
+	rerr := raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	})
+	return rerr != nil || n > 0 || !errors.Is(err, syscall.EAGAIN)
+}
+
 // do writes a prepared request and reads the head of its answer.
 func (c *client) do(request []byte) (response, error) {
 	if _, err := c.Write(request); err != nil {
-		return response{}, err
+		return response{}, fmt.Errorf("%w: %w", errNothing, err)
 	}
 	for {
 		r, err := c.head()
@@ -59,6 +79,9 @@ func (c *client) do(request []byte) (response, error) {
 func (c *client) head() (response, error) {
 	var r response
 	line, err := c.br.ReadSlice('\n')
+	if err != nil && len(line) == 0 {
+		return r, fmt.Errorf("%w: %w", errNothing, err)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -94,6 +117,8 @@ func (c *client) head() (response, error) {
 			r.sse = bytes.HasPrefix(value, []byte("text/event-stream"))
 		case bytes.EqualFold(name, []byte("X-AI-Gateway-Upstream")):
 			r.upstream = string(value)
+		case bytes.EqualFold(name, []byte("X-AI-Gateway-Request-Id")):
+			r.id = string(value)
 		case bytes.EqualFold(name, []byte("X-AI-Gateway-Attempts")):
 			if r.attempts, err = strconv.Atoi(string(value)); err != nil {
 				return r, fmt.Errorf("%w: %.100q", errHead, line)

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package load is the load generator: closed loops over keep-alive connections
-// that verify every byte of every answer.
+// Package load is the load generator: closed loops, or a constant rate, over
+// keep-alive connections that verify every byte of every answer.
 //
 // It loads several proxies in turn, in short slices, AB BA AB …: what
 // disturbs the machine for longer than a slice thus meets all of them alike.
@@ -44,6 +44,14 @@ type Spec struct {
 	Timeout     time.Duration `json:"timeout"`  // of one request
 	Upstream    int           `json:"upstream"` // process of the upstream; 0: none
 	Journal     bool          `json:"journal"`  // write down every request
+	// Rate is how many requests begin in a second, all connections together, however
+	// long their answers take. A connection that is free takes the next one; time
+	// counts from when it was due. 0 is a closed loop of each connection.
+	Rate int `json:"rate"`
+	// Replay does as the libraries of clients do: it does not use a connection that
+	// the server has closed meanwhile, and sends a request once more, twice at most,
+	// if its connection is closed before a byte of the answer.
+	Replay bool `json:"replay"`
 }
 
 // Result is what happened to a target in the measured time.
@@ -76,8 +84,10 @@ type Entry struct {
 	Status   int    `json:"status"`
 	Upstream string `json:"upstream"` // instance and attempts, as the gateway tells them
 	Attempts int    `json:"attempts"`
+	ID       string `json:"id"` // of the request, likewise
 	Stream   bool   `json:"stream"`
-	Error    string `json:"error"` // empty: answered in full and right
+	Replayed int    `json:"replayed"` // times; see Spec.Replay
+	Error    string `json:"error"`    // empty: answered in full and right
 }
 
 // run is what the workers of all targets share.
@@ -163,12 +173,27 @@ func (r *run) turns(ctx context.Context) []time.Duration {
 func (r *run) slice(ctx context.Context, workers []*worker, d time.Duration) time.Duration {
 	start := time.Now()
 	var wg sync.WaitGroup
+	due := make(chan time.Time)
 	for i, w := range workers {
 		wg.Go(func() {
+			if r.spec.Rate > 0 {
+				for at := range due {
+					w.once(at)
+				}
+				return
+			}
 			time.Sleep(r.spec.Ramp * time.Duration(i) / time.Duration(len(workers)))
 			w.loop(ctx, start.Add(d))
 		})
 	}
+	if r.spec.Rate > 0 {
+		gap := time.Second / time.Duration(r.spec.Rate)
+		for at := start; at.Before(start.Add(d)) && ctx.Err() == nil; at = at.Add(gap) {
+			time.Sleep(time.Until(at))
+			due <- at
+		}
+	}
+	close(due)
 	wg.Wait()
 	return time.Since(start)
 }

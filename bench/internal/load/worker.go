@@ -61,33 +61,48 @@ func (w *worker) disconnect() {
 	}
 }
 
+// maxReplays is how often the libraries of clients send a request once more.
+const maxReplays = 2
+
+// connect opens a connection for a request that was due at start.
+func (w *worker) connect(start time.Time) (err error) {
+	if w.client, err = dial(w.address, w.run.spec.Timeout); err == nil {
+		err = w.client.SetDeadline(start.Add(w.run.spec.Timeout))
+	}
+	return err
+}
+
 // loop sends one request after another, one at least, until it is time to stop.
 func (w *worker) loop(ctx context.Context, stop time.Time) {
 	for {
-		start := time.Now()
-		w.entry = Entry{Begun: start.UnixNano(), Stream: w.run.spec.Order.Stream}
-		err := w.exchange(start)
-		now := time.Now()
-		switch {
-		case err == nil:
-			w.requests++
-			w.latency.Add(now.Sub(start))
-		case errors.Is(err, chat.ErrWrong):
-			w.wrong++
-			w.sample = err.Error()
-		default:
-			w.errors[cause(err)]++
-		}
-		if w.run.spec.Journal {
-			w.note(now, err)
-		}
-		if err != nil {
-			w.disconnect()
-			time.Sleep(10 * time.Millisecond) // keeps errors from spinning
-		}
-		if now.After(stop) || ctx.Err() != nil {
+		w.once(time.Now())
+		if time.Now().After(stop) || ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// once sends a request that was due at start.
+func (w *worker) once(start time.Time) {
+	w.entry = Entry{Begun: start.UnixNano(), Stream: w.run.spec.Order.Stream}
+	err := w.exchange(start)
+	now := time.Now()
+	switch {
+	case err == nil:
+		w.requests++
+		w.latency.Add(now.Sub(start))
+	case errors.Is(err, chat.ErrWrong):
+		w.wrong++
+		w.sample = err.Error()
+	default:
+		w.errors[cause(err)]++
+	}
+	if w.run.spec.Journal {
+		w.note(now, err)
+	}
+	if err != nil {
+		w.disconnect()
+		time.Sleep(10 * time.Millisecond) // keeps errors from spinning
 	}
 }
 
@@ -124,9 +139,11 @@ func cause(err error) string {
 // exchange sends one request, due at start, and verifies its answer.
 func (w *worker) exchange(start time.Time) error {
 	spec := w.run.spec
+	if w.client != nil && spec.Replay && w.client.over() {
+		w.disconnect()
+	}
 	if w.client == nil {
-		var err error
-		if w.client, err = dial(w.address, spec.Timeout); err != nil {
+		if err := w.connect(start); err != nil {
 			return err
 		}
 	}
@@ -137,11 +154,18 @@ func (w *worker) exchange(start time.Time) error {
 		return err
 	}
 	r, err := w.client.do(w.request)
+	for spec.Replay && w.entry.Replayed < maxReplays && errors.Is(err, errNothing) {
+		w.entry.Replayed++
+		w.disconnect()
+		if err = w.connect(start); err == nil {
+			r, err = w.client.do(w.request)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	w.entry.Head = time.Now().UnixNano()
-	w.entry.Status, w.entry.Upstream, w.entry.Attempts = r.status, r.upstream, r.attempts
+	w.entry.Status, w.entry.Upstream, w.entry.Attempts, w.entry.ID = r.status, r.upstream, r.attempts, r.id
 	switch {
 	case r.status != 200:
 		return fmt.Errorf("status %d", r.status)

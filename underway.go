@@ -1,0 +1,91 @@
+package aigateway
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// underway is a set of what requests have begun and not ended, in parts so that
+// they do not wait for each other. Its zero value is empty.
+type underway[T comparable] [16]struct {
+	mu  sync.Mutex
+	set map[T]struct{} // guarded by mu
+}
+
+// add takes v in, of the request with that ID.
+func (u *underway[T]) add(id string, v T) {
+	part := &u[id[0]%16]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.set == nil {
+		part.set = make(map[T]struct{})
+	}
+	part.set[v] = struct{}{}
+}
+
+func (u *underway[T]) remove(id string, v T) {
+	part := &u[id[0]%16]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	delete(part.set, v)
+}
+
+func (u *underway[T]) all() (all []T) {
+	for i := range u {
+		u[i].mu.Lock()
+		all = slices.AppendSeq(all, maps.Keys(u[i].set))
+		u[i].mu.Unlock()
+	}
+	return all
+}
+
+func (u *underway[T]) count() (n int) {
+	for i := range u {
+		u[i].mu.Lock()
+		n += len(u[i].set)
+		u[i].mu.Unlock()
+	}
+	return n
+}
+
+// streams are the attempts at streams in this process, under whatever
+// configuration they began. Caddy lets go of them at the end of its grace period
+// without a word to their clients.
+var (
+	streams underway[*attempt]
+	ending  atomic.Bool // the process ends, and its grace period is over
+)
+
+// errShutdown is the cause of an attempt's end when the process ends.
+var errShutdown = &deadlineError{reasonShutdown}
+
+// farewell bounds how long the process's end waits for clients to take the last
+// event of their streams.
+const farewell = time.Second
+
+// endStreams ends the streams that have outlasted the process's grace period, each
+// with an error event and an aborted transfer. It returns when all have ended, or
+// after a second. While the process goes on it does nothing.
+func endStreams(logger *zap.Logger) {
+	if !caddy.Exiting() {
+		return
+	}
+	ending.Store(true)
+	all := streams.all()
+	if len(all) == 0 {
+		return
+	}
+	logger.Warn("streams are cut off, for the process ends", zap.Int("streams", len(all)))
+	for _, a := range all {
+		a.watch.cancel(errShutdown)
+	}
+	for until := clock() + farewell; streams.count() > 0 && clock() < until; {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
