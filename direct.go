@@ -22,9 +22,10 @@ import (
 )
 
 // goesDirect reports whether nothing is asked of the proxy that [Handler.direct]
-// leaves out.
+// leaves out, for itself or for its transport.
 func goesDirect(p *reverseproxy.Handler) bool {
-	return p.Headers == nil && p.Rewrite == nil && len(p.HandleResponse) == 0 && p.ResponseBuffers == 0 && p.FlushInterval == 0 &&
+	stock, ok := p.Transport.(*reverseproxy.HTTPTransport)
+	return ok && stock.ProxyProtocol == "" && p.Headers == nil && p.Rewrite == nil && len(p.HandleResponse) == 0 && p.ResponseBuffers == 0 && p.FlushInterval == 0 &&
 		len(p.TrustedProxies) == 0 && p.ProxyStatusName == "" && p.StreamBufferSize == 0 && !p.VerboseLogs
 }
 
@@ -38,8 +39,8 @@ func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 	for {
 		early := &earlyAnswers{w: w}
 		out := x.request.WithContext(httptrace.WithClientTrace(x.request.Context(), &httptrace.ClientTrace{Got1xxResponse: early.pass}))
-		out.Header, out.Body, out.ContentLength = x.forwardedHeader(), nil, 0
-		res, err := h.transport.send(x, out)
+		out.Body, out.ContentLength = nil, 0 // each attempt reads its own
+		res, err := h.transport.send(x, out, x.forwardedHeader())
 		early.end()
 		if c := h.logger.Check(zap.DebugLevel, "attempt"); c != nil {
 			c.Write(zap.String("request_id", x.id), zap.Int("attempt", len(x.tried)), zap.Duration("after", time.Since(began)), zap.Error(err))
@@ -152,8 +153,13 @@ func (x *exchange) forwardedHeader() http.Header {
 		delete(h, "X-Forwarded-Host")
 		return h
 	}
-	if client, _, _ = strings.Cut(client, "%"); client != "" {
-		h["X-Forwarded-For"] = []string{strings.Join(append(slices.Clip(h["X-Forwarded-For"]), client), ", ")}
+	prior := strings.Join(h["X-Forwarded-For"], ", ")
+	client, _, _ = strings.Cut(client, "%")
+	if prior != "" && client != "" {
+		prior += ", "
+	}
+	if prior+client != "" {
+		h["X-Forwarded-For"] = []string{prior + client}
 	}
 	if !trusted || lastOf(h["X-Forwarded-Proto"]) == "" {
 		h["X-Forwarded-Proto"] = []string{proto}
@@ -178,8 +184,8 @@ func (x *exchange) answer(w http.ResponseWriter, res *http.Response) {
 	h := w.Header()
 	delete(h, "Server")
 	via := strconv.Itoa(res.ProtoMajor) + "." + strconv.Itoa(res.ProtoMinor) + " Caddy"
-	addHeader(h, res.Header)
 	h["Via"] = append(slices.Clip(h["Via"]), via)
+	addHeader(h, res.Header)
 	announced := len(res.Trailer)
 	for name := range res.Trailer {
 		h.Add("Trailer", name)

@@ -150,9 +150,9 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 			h.plain = newPlain(stock.Transport)
 		}
 	}
+	h.goesDirect = ownPolicy && goesDirect(p) // Caddy's policies look at the proxy's counts
 	h.transport = transport{p.Transport, h.plain}
 	p.Transport = h.transport
-	h.goesDirect = ownPolicy && goesDirect(p) // Caddy's policies look at the proxy's counts
 	return nil
 }
 

@@ -20,10 +20,10 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(panickyPolicy{})
-	caddy.RegisterModule(panickyWriter{})
+	caddy.RegisterModule(new(panickyPolicy))
+	caddy.RegisterModule(new(panickyWriter))
 	httpcaddyfile.RegisterHandlerDirective("panicky_writer", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return panickyWriter{}, nil
+		return new(panickyWriter), nil
 	})
 }
 
@@ -31,7 +31,7 @@ func init() {
 type panickyPolicy struct{}
 
 func (panickyPolicy) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.reverse_proxy.selection_policies.panicky", New: func() caddy.Module { return panickyPolicy{} }}
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.selection_policies.panicky", New: func() caddy.Module { return new(panickyPolicy) }}
 }
 
 func (panickyPolicy) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
@@ -55,7 +55,7 @@ func (panickyPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ h
 type panickyWriter struct{}
 
 func (panickyWriter) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.panicky_writer", New: func() caddy.Module { return panickyWriter{} }}
+	return caddy.ModuleInfo{ID: "http.handlers.panicky_writer", New: func() caddy.Module { return new(panickyWriter) }}
 }
 
 func (panickyWriter) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

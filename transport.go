@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -24,27 +25,32 @@ type transport struct {
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.send(exchangeOf(r.Context()), r)
+	return t.send(exchangeOf(r.Context()), r, maps.Clone(r.Header))
 }
 
-// send makes the attempt of x that is under way.
-func (t transport) send(x *exchange, r *http.Request) (*http.Response, error) {
+// send makes the attempt of x that is under way. Header, which is changed, is what
+// the client's request has become.
+func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http.Response, error) {
 	a, inner := x.current, t.inner
 	if t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r) {
 		inner = t.plain
 	}
-	res, err := inner.RoundTrip(a.outgoing(r))
+	res, err := inner.RoundTrip(a.outgoing(r, header))
+	if err == nil && res.StatusCode < 100 { // net/http passes it on, but panics where it is to be written
+		res.Body.Close()
+		err = errStatus
+	}
 	if err != nil {
 		return nil, a.fail(err)
 	}
 	return a.receive(res)
 }
 
-// plainOptions are the options of the stock transport that its dialler sees to, or
-// that mean nothing without TLS or to [http1.Transport].
+// plainOptions are the options of the stock transport that its dialler or [newPlain]
+// sees to, or that mean nothing without TLS or to [http1.Transport].
 var plainOptions = []string{
 	"protocol", "network_proxy", "dial_timeout", "dial_fallback_delay", "resolver", "local_address", "read_timeout", "write_timeout", "tls",
-	"read_buffer_size", "write_buffer_size", "max_response_header_size", "expect_continue_timeout",
+	"read_buffer_size", "write_buffer_size", "max_response_header_size", "expect_continue_timeout", "keep_alive",
 }
 
 // isPlain reports whether [http1.Transport] does for instances without TLS what
@@ -57,10 +63,6 @@ func isPlain(options map[string]any) bool {
 		switch name {
 		case "compression":
 			if value != false {
-				return false
-			}
-		case "keep_alive":
-			if keepAlive, ok := value.(map[string]any); !ok || keepAlive["enabled"] == false {
 				return false
 			}
 		case "versions":
@@ -77,8 +79,11 @@ func isPlain(options map[string]any) bool {
 }
 
 // newPlain returns the transport for instances without TLS, which does what stock
-// would do in the request's own goroutine.
+// would do in the request's own goroutine, or nil if it cannot.
 func newPlain(stock *http.Transport) *http1.Transport {
+	if !http1.Available || stock.DisableKeepAlives {
+		return nil
+	}
 	return &http1.Transport{
 		Dial: stock.DialContext, MaxIdle: stock.MaxIdleConns, MaxIdlePerHost: stock.MaxIdleConnsPerHost, IdleTimeout: stock.IdleConnTimeout,
 		MaxHead: stock.MaxResponseHeaderBytes,
@@ -88,6 +93,8 @@ func newPlain(stock *http.Transport) *http1.Transport {
 	}
 }
 
+var errStatus = errors.New("status of the answer is below 100")
+
 type exchangeKey struct{}
 
 // exchangeOf returns the exchange that ctx was given by [Handler.ServeHTTP].
@@ -95,9 +102,9 @@ func exchangeOf(ctx context.Context) *exchange {
 	return ctx.Value(exchangeKey{}).(*exchange)
 }
 
-// outgoing returns r as the attempt's instance shall see it. What r shares with
-// other attempts is copied before it is changed.
-func (a *attempt) outgoing(r *http.Request) *http.Request {
+// outgoing returns r, with h for its fields, as the attempt's instance shall see it.
+// What r shares with other attempts is copied before it is changed.
+func (a *attempt) outgoing(r *http.Request, h http.Header) *http.Request {
 	x, i := a.exchange, a.instance
 	out := r.WithContext(a.start(r.Context()))
 
@@ -111,7 +118,8 @@ func (a *attempt) outgoing(r *http.Request) *http.Request {
 	}
 	out.URL = &url.URL{Scheme: i.scheme, Host: i.host, Path: path, RawQuery: ownQuery + query}
 	out.Host = i.host
-	out.Header = a.header(r.Header)
+	a.address(h)
+	out.Header = h
 
 	place, text := a.edit()
 	if len(x.body.bytes) == 0 {
@@ -126,9 +134,9 @@ func (a *attempt) outgoing(r *http.Request) *http.Request {
 	return out
 }
 
-// header returns the fields for the attempt's instance.
-func (a *attempt) header(from http.Header) http.Header {
-	x, i, h := a.exchange, a.instance, maps.Clone(from)
+// address changes the fields to what the attempt's instance shall get.
+func (a *attempt) address(h http.Header) {
+	x, i := a.exchange, a.instance
 	// Whatever answers is passed on and recorded as it comes, so nothing may be
 	// compressed on the way that no client asked this hop for.
 	h["Accept-Encoding"] = identity
@@ -159,7 +167,6 @@ func (a *attempt) header(from http.Header) http.Header {
 	if _, given := h["X-Idempotency-Key"]; !given {
 		h["X-Idempotency-Key"] = nil
 	}
-	return h
 }
 
 var (

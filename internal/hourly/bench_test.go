@@ -23,6 +23,7 @@ func (d discard) OpenFile(name string, flag int, mode fs.FileMode) (File, error)
 
 func (forgetful) Write(p []byte) (int, error) { return len(p), nil }
 func (forgetful) Sync() error                 { return nil }
+func (forgetful) StartSync()                  {}
 
 // In steady state a line costs no allocation.
 func TestNoAllocations(t *testing.T) {

@@ -36,7 +36,10 @@ type File interface {
 	Write(p []byte) (int, error)
 	ReadAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
+	// Sync makes what was written durable.
 	Sync() error
+	// StartSync lets the disk begin with that, and waits for nothing.
+	StartSync()
 	Chmod(mode fs.FileMode) error
 	Stat() (fs.FileInfo, error)
 	// Lock takes the file for this opening of it alone and never waits: its error is

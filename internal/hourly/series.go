@@ -20,7 +20,7 @@ type series struct {
 	checked time.Time
 
 	unsynced      int       // lines written since the last fsync
-	unsyncedBytes int       // of these lines
+	unstarted     int       // bytes written since the disk was last set to work
 	unsyncedSince time.Time // when the oldest of them came
 
 	failure *Error    // why nothing is written at present, or nil
@@ -105,8 +105,9 @@ func (s *series) write(p []byte, since, now time.Time) (int, *Error) {
 	n, err := s.file.file.Write(p)
 	if n == len(p) {
 		s.wrote(p, since)
-		if s.unsyncedBytes >= syncMax {
-			s.sync(now)
+		if s.unstarted >= startSize {
+			s.unstarted = 0
+			s.file.file.StartSync()
 		}
 		if s.failure != nil && s.failure.Reason != SyncFailed { // that, only an fsync can refute
 			s.resume()
@@ -143,7 +144,7 @@ func (s *series) wrote(p []byte, since time.Time) {
 		s.unsyncedSince = since
 	}
 	s.unsynced += bytes.Count(p, []byte{'\n'})
-	s.unsyncedBytes += len(p)
+	s.unstarted += len(p)
 }
 
 // cut takes the half line at the end of written off the file. It returns how many
@@ -200,7 +201,7 @@ func (s *series) sync(now time.Time) {
 		_ = s.fail(now, e) // is reported there
 		return
 	}
-	s.unsynced, s.unsyncedBytes = 0, 0
+	s.unsynced, s.unstarted = 0, 0
 	if s.failure != nil && s.failure.Reason == SyncFailed {
 		s.resume()
 	}
@@ -217,7 +218,7 @@ func (s *series) spoil() {
 	s.index = s.file.index + 1
 	s.spoiled++
 	_ = s.file.file.Close() // no worse than it is
-	s.file, s.unsynced, s.unsyncedBytes = nil, 0, 0
+	s.file, s.unsynced, s.unstarted = nil, 0, 0
 }
 
 // close closes the file.
@@ -229,7 +230,7 @@ func (s *series) close() {
 		e := errorOf("closing", s.file.path, SyncFailed, err)
 		s.w.report(Event{Kind: Unsynced, Path: s.file.path, Lines: s.unsynced, Err: e})
 	}
-	s.file, s.unsynced, s.unsyncedBytes = nil, 0, 0
+	s.file, s.unsynced, s.unstarted = nil, 0, 0
 }
 
 // finish ends the hour's file. Lines that cannot be written now go to the next one.

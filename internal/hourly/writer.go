@@ -50,9 +50,9 @@ const (
 	// much without a rest in which a killed process could tear it: writes of 1 MiB
 	// never tore, of 8 MiB every second one did (60 kills each).
 	joinMax = 256 << 10
-	// syncMax is how many bytes may wait for their fsync. A disk that gets all of a
-	// busy second at once makes the queue wait the longer; and see hostFile.Sync.
-	syncMax = 8 << 20
+	// startSize is after how many bytes the disk is set to work. If it got all of a
+	// busy second at once, the fsync would make the queue wait.
+	startSize = 8 << 20
 	// flushAfter and syncAfter stay below the promised 500 ms and 1 s by what a busy
 	// machine's timers are late.
 	flushAfter = 400 * time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -13,17 +14,6 @@ import (
 	"time"
 )
 
-const (
-	// maxCopied bounds the bodies that are copied behind their head, to go out in
-	// one piece, in bytes. The parts of larger ones are written as they are.
-	maxCopied = 16 << 10
-	// maxAhead bounds the requests that are written before the answer is looked at,
-	// in bytes: what a socket takes without anybody reading at the other end. The rest
-	// is written while the answer is awaited, for a server may refuse a request before
-	// it has read all of it.
-	maxAhead = 64 << 10
-)
-
 // conn is a connection. It belongs to one exchange at a time; only Close may be
 // called from elsewhere.
 type conn struct {
@@ -31,9 +21,11 @@ type conn struct {
 	transport *Transport
 	host      *host
 	reader    *bufio.Reader
-	room      int64 // bytes that may still be read for a head
-	kept      bool  // has served another exchange
-	since     time.Time
+	room      int64     // bytes that may still be read for a head
+	kept      bool      // has served another exchange
+	answered  bool      // a byte of the exchange's answer has come
+	since     time.Time // it is kept without a request
+	abort     func()    // closes it
 
 	raw     syscall.RawConn // nil if it cannot be looked at
 	look    func(fd uintptr)
@@ -44,6 +36,7 @@ type conn struct {
 func newConn(t *Transport, h *host, nc net.Conn) *conn {
 	c := &conn{Conn: nc, transport: t, host: h}
 	c.reader = bufio.NewReaderSize(source{c}, 4<<10)
+	c.abort = func() { c.Close() } //nolint:errcheck // it ends the exchange
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw, c.look = raw, c.peek
@@ -54,10 +47,7 @@ func newConn(t *Transport, h *host, nc net.Conn) *conn {
 
 // quiet reports whether a connection that was kept is open and has nothing to say.
 func (c *conn) quiet() bool {
-	if c.raw == nil {
-		return true
-	}
-	return c.raw.Control(c.look) == nil && !c.pending
+	return c.raw != nil && c.raw.Control(c.look) == nil && !c.pending
 }
 
 // source bounds what is read of a head.
@@ -75,24 +65,29 @@ func (s source) Read(p []byte) (int, error) {
 // exchange sends the request and reads the head of its answer. The connection is
 // closed on an error.
 func (c *conn) exchange(req *http.Request, w *writing) (*http.Response, error) {
-	stop := context.AfterFunc(req.Context(), func() { c.Close() }) //nolint:errcheck // it ends the exchange
+	c.answered = false
+	stop := context.AfterFunc(req.Context(), c.abort)
 	written, werr := w.send(c)
-	if werr != nil && c.kept {
-		stop()
-		c.Close() //nolint:errcheck // it is broken
-		return nil, errClosed
+	var res *http.Response
+	err := werr
+	if werr == nil || isReset(werr) {
+		res, err = c.head(req)
 	}
-	res, err := c.head(req)
 	if err != nil {
 		stop()
+		select {
+		case werr = <-written: // never, if there is no such channel
+		default:
+		}
 		c.Close() //nolint:errcheck // it is broken, or of no use
-		if werr != nil {
+		if werr != nil && !c.answered {
 			return nil, werr
 		}
 		return nil, err
 	}
-	b := &answer{ReadCloser: res.Body, conn: c, stop: stop, written: written, lasts: !res.Close && werr == nil}
-	if res.Body == http.NoBody || req.Method == http.MethodHead {
+	b := &answer{ReadCloser: res.Body, conn: c, ctx: req.Context(), stop: stop, written: written}
+	b.lasts = werr == nil && !res.Close && !req.Close && res.StatusCode >= 200
+	if res.Body == http.NoBody {
 		b.end()
 	} else {
 		res.Body = b
@@ -100,31 +95,34 @@ func (c *conn) exchange(req *http.Request, w *writing) (*http.Response, error) {
 	return res, nil
 }
 
-// head reads answers until the one that is not 1xx.
+// head reads past answers 1xx. It returns statuses below too, as net/http does.
 func (c *conn) head(req *http.Request) (*http.Response, error) {
 	c.room = c.transport.maxHead()
 	if _, err := c.reader.Peek(1); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-			return nil, errClosed
+			err = errClosed
 		}
 		return nil, err
 	}
-	for count := 1; ; count++ {
+	c.answered = true
+	for {
 		res, err := http.ReadResponse(c.reader, req)
-		if err != nil {
-			if c.room <= 0 {
-				err = errHead
-			}
+		switch {
+		case err != nil && c.room <= 0:
+			return nil, errHead
+		case err != nil:
 			return nil, err
-		}
-		if res.StatusCode >= 200 {
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitched
+		case res.StatusCode < 100 || res.StatusCode >= 200:
 			c.room = math.MaxInt64
 			return res, nil
+		case c.transport.Early != nil:
+			if err := c.transport.Early(req, res.StatusCode, res.Header); err != nil {
+				return nil, fmt.Errorf("http1: answer %d: %w", res.StatusCode, err)
+			}
+			c.room = c.transport.maxHead()
 		}
-		if err := c.transport.early(req, res, count); err != nil {
-			return nil, err
-		}
-		c.room = c.transport.maxHead()
 	}
 }
 
@@ -132,9 +130,10 @@ func (c *conn) head(req *http.Request) (*http.Response, error) {
 type answer struct {
 	io.ReadCloser // of net/http; its Close is of no use, for it reads on to the end
 	conn          *conn
-	stop          func() bool
-	written       <-chan error // of a request that is still being sent, or nil
-	lasts         bool         // the connection can serve another exchange
+	ctx           context.Context // of the request
+	stop          func() bool     // does not look at ctx any more
+	written       <-chan error    // of a request that is still being sent, or nil
+	lasts         bool            // the connection can serve another exchange
 	over          atomic.Bool
 	err           error // of the last Read
 }
@@ -143,15 +142,19 @@ func (b *answer) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.err = err
-		if errors.Is(err, io.EOF) {
-			b.end()
-		} else {
-			b.Close() //nolint:errcheck // always nil
-		}
+	if b.over.Load() {
+		return 0, http.ErrBodyReadAfterClose
 	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.end()
+	default:
+		err = causeOr(b.ctx, err)
+		b.Close() //nolint:errcheck // always nil
+	}
+	b.err = err
 	return n, err
 }
 
@@ -165,6 +168,11 @@ func (b *answer) Close() error {
 	return nil
 }
 
+// writeGrace is how long a request may still be on its way when its answer has been
+// read, as in net/http. The sender of one that the server has read whole may not have
+// come to say so.
+const writeGrace = 50 * time.Millisecond
+
 // end gives the connection back to be used again, if that is possible.
 func (b *answer) end() {
 	if b.over.Swap(true) {
@@ -172,16 +180,26 @@ func (b *answer) end() {
 	}
 	ok := b.stop() && b.lasts && b.conn.reader.Buffered() == 0
 	if ok && b.written != nil {
-		select {
-		case err := <-b.written:
-			ok = err == nil
-		default: // the server did not want all of it
-			ok = false
-		}
+		ok = b.sent()
 	}
 	if !ok {
 		b.conn.Close() //nolint:errcheck // all has been read
 		return
 	}
 	b.conn.transport.keep(b.conn)
+}
+
+// sent reports whether the request has been written whole.
+func (b *answer) sent() bool {
+	select {
+	case err := <-b.written:
+		return err == nil
+	default:
+	}
+	select {
+	case err := <-b.written:
+		return err == nil
+	case <-time.After(writeGrace): // the server does not want all of it
+		return false
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
@@ -16,7 +17,8 @@ var heads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }
 // maxPooled bounds the buffers that are kept, in bytes.
 const maxPooled = 64 << 10
 
-// appendHead appends req's line and fields to b.
+// appendHead appends req's line and fields to b. What frames the message comes from
+// parts alone.
 func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 	host, err := httpguts.PunycodeHostPort(firstOf(req.Host, req.URL.Host))
 	if err != nil {
@@ -25,8 +27,9 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 	if !httpguts.ValidHostHeader(host) {
 		return nil, fmt.Errorf("http1: invalid header field value for Host")
 	}
+	host = withoutZone(host)
 	method, uri := firstOf(req.Method, http.MethodGet), req.URL.RequestURI()
-	if !httpguts.ValidHeaderFieldName(method) {
+	if !httpguts.ValidHeaderFieldName(method) || method == http.MethodConnect {
 		return nil, fmt.Errorf("http1: invalid method %q", method)
 	}
 	for i := range len(uri) {
@@ -36,8 +39,11 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 	}
 	b = append(append(append(append(b, method...), ' '), uri...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, host...), "\r\n"...)
+	if req.Close && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], "close") {
+		b = append(b, "Connection: close\r\n"...)
+	}
 	for name, values := range req.Header {
-		switch name {
+		switch textproto.CanonicalMIMEHeaderKey(name) {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
 		case "User-Agent": // an empty one says that none is to be sent
@@ -64,6 +70,16 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(length), 10), "\r\n"...)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+// withoutZone returns host without the zone of an IPv6 address, which means something
+// on this machine only (RFC 6874).
+func withoutZone(host string) string {
+	end := strings.LastIndexByte(host, ']')
+	if start := strings.LastIndexByte(host[:max(end, 0)], '%'); start >= 0 && host[0] == '[' {
+		return host[:start] + host[end:]
+	}
+	return host
 }
 
 func firstOf(a, b string) string {

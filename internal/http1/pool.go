@@ -8,16 +8,33 @@ import (
 // host holds the connections to one address that wait for a request, the one used
 // last at the end.
 type host struct {
-	mu   sync.Mutex
-	idle []*conn
+	address string
+	mu      sync.Mutex
+	idle    []*conn // guarded by mu
 }
 
 func (t *Transport) host(address string) *host {
 	if h, ok := t.hosts.Load(address); ok {
 		return h.(*host)
 	}
-	h, _ := t.hosts.LoadOrStore(address, new(host))
+	h, _ := t.hosts.LoadOrStore(address, &host{address: address})
 	return h.(*host)
+}
+
+// open returns the connection used last that is still open, or nil.
+func (h *host) open(t *Transport) *conn {
+	for {
+		c := h.take()
+		if c == nil {
+			return nil
+		}
+		t.idle.Add(-1)
+		if (t.IdleTimeout <= 0 || time.Since(c.since) < t.IdleTimeout) && c.quiet() {
+			c.kept = true
+			return c
+		}
+		c.Close() //nolint:errcheck // the server has closed it, or said what nobody asked for
+	}
 }
 
 // take returns the connection used last, or nil.
@@ -34,11 +51,11 @@ func (h *host) take() *conn {
 	return c
 }
 
-// put keeps c, unless there are limit already (0: no limit).
+// put keeps c, unless there are limit already, as in [Transport].
 func (h *host) put(c *conn, limit int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if limit > 0 && len(h.idle) >= limit {
+	if limit != 0 && len(h.idle) >= limit {
 		return false
 	}
 	h.idle = append(h.idle, c)
@@ -63,7 +80,7 @@ func (h *host) removeOlder(limit time.Time) []*conn {
 // keep takes a connection back whose exchange is over.
 func (t *Transport) keep(c *conn) {
 	c.since = time.Now()
-	if n := t.idle.Add(1); t.closed.Load() || t.MaxIdle > 0 && n > int64(t.MaxIdle) || !c.host.put(c, t.MaxIdlePerHost) {
+	if n := t.idle.Add(1); t.closed.Load() || t.MaxIdle != 0 && n > int64(t.MaxIdle) || !c.host.put(c, t.MaxIdlePerHost) {
 		t.idle.Add(-1)
 		c.Close() //nolint:errcheck // nothing was written
 		return

@@ -2,8 +2,11 @@
 
 package http1
 
-// peek is for systems where a socket cannot be looked at: what an old connection
-// has to say shows when it is used.
-func (c *conn) peek(uintptr) { c.pending = false }
+// Available is false: here a socket cannot be looked at, and what a server says
+// unasked would be taken for the answer to the next request.
+const Available = false
+
+// peek never finds a connection quiet.
+func (c *conn) peek(uintptr) { c.pending = true }
 
 type poll struct{}

@@ -5,7 +5,10 @@
 // request and every answer from one to the other: about half of what a small
 // request costs a proxy. This one leaves TLS, HTTP/2, upgrades and forward proxies to
 // the standard transport, and takes bodies that are in memory only. Answers are
-// parsed by net/http, so framing is judged as everywhere else.
+// parsed by net/http, so framing is judged as everywhere else. Requests are written
+// as net/http writes them, but that no User-Agent is added, that the body's parts
+// decide on Content-Length, and that a Host or path which would need to be changed
+// first is an error.
 package http1
 
 import (
@@ -15,9 +18,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Body is the body of a request that is in memory.
@@ -32,20 +38,23 @@ type Body interface {
 // safe for concurrent use.
 //
 // As the standard transport does for requests that may be repeated, it sends a
-// request once more on another connection if one that was kept turns out to be
-// closed before the first byte of an answer.
+// request once more, on a new connection, if one that was kept breaks before the first
+// byte of an answer.
 type Transport struct {
 	// Dial opens a connection to a host:port of a "tcp" network. Required.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxIdle and MaxIdlePerHost bound the connections that are kept without a
-	// request, of all hosts and of each. 0 is no limit.
+	// request, of all hosts and of each; those beyond are closed. 0 is no limit, and
+	// less keeps none.
 	MaxIdle, MaxIdlePerHost int
 	// IdleTimeout is how long a connection is kept without a request. 0 is for ever.
 	IdleTimeout time.Duration
-	// MaxHead bounds an answer's status line and fields, in bytes. 0 is 1 MB.
+	// MaxHead bounds an answer's status line and fields, in bytes. 0 is 10 MB, as in
+	// net/http.
 	MaxHead int64
-	// Early is called for each answer 1xx but 101, if it is not nil; its error ends
-	// the exchange. Without it at most five are read past.
+	// Early is called for each answer 1xx but 101, each of which may be as long as
+	// MaxHead, if it is not nil; its error ends the exchange. Without it all that come
+	// before an answer count as part of its head.
 	Early func(req *http.Request, status int, header http.Header) error
 
 	hosts  sync.Map // of *host, by address
@@ -56,10 +65,9 @@ type Transport struct {
 
 var (
 	errNoParts  = errors.New("http1: body of the request is not in memory")
-	errScheme   = errors.New("http1: scheme is not http")
+	errURL      = errors.New("http1: URL has another scheme than http, or no host")
 	errClosed   = fmt.Errorf("http1: server closed the connection before it answered: %w", io.ErrUnexpectedEOF)
 	errHead     = errors.New("http1: head of the answer is too large")
-	errEarly    = errors.New("http1: too many 1xx answers")
 	errSwitched = errors.New("http1: server switched protocols unasked")
 )
 
@@ -71,39 +79,48 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	buf := heads.Get().(*[]byte)
-	head, err := appendHead((*buf)[:0], req, parts)
-	if err != nil {
-		closeBody(body)
-		return nil, err
-	}
-	w := &writing{body: body, parts: parts, buffer: buf, head: head}
+	w := &writing{body: body, parts: parts, buffer: heads.Get().(*[]byte)}
 	w.holders.Store(1)
 	defer w.release()
-	address := hostPort(req.URL.Host)
-	for {
-		c, err := t.connect(req.Context(), address)
-		if err != nil {
-			return nil, err
+	if w.head, err = appendHead((*w.buffer)[:0], req, parts); err != nil {
+		return nil, err
+	}
+	ctx, h := req.Context(), t.host(hostPort(req.URL.Host))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for c := h.open(t); ; c = nil {
+		if c == nil {
+			nc, err := t.Dial(ctx, "tcp", h.address)
+			if err != nil {
+				return nil, causeOr(ctx, err)
+			}
+			c = newConn(t, h, nc)
 		}
 		res, err := c.exchange(req, w)
 		if err == nil {
 			return res, nil
 		}
-		if cause := req.Context().Err(); cause != nil {
-			return nil, cause
-		}
-		if !errors.Is(err, errClosed) || !c.kept {
-			return nil, err
+		if ctx.Err() != nil || !c.kept || c.answered || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, causeOr(ctx, err)
 		}
 	}
 }
 
+// causeOr returns why ctx has ended, or err if it has not: what is broken off ends in
+// errors that say nothing.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // partsOf returns what is to be sent of req's body.
 func partsOf(req *http.Request) (io.Closer, [][]byte, error) {
-	if req.URL.Scheme != "http" {
+	if req.URL == nil || req.URL.Scheme != "http" || req.URL.Host == "" {
 		closeBody(req.Body)
-		return nil, nil, errScheme
+		return nil, nil, errURL
 	}
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil, nil
@@ -124,37 +141,20 @@ func closeBody(body io.Closer) {
 
 // hostPort completes a URL's host by http's port.
 func hostPort(host string) string {
+	if ascii, err := httpguts.PunycodeHostPort(host); err == nil {
+		host = ascii
+	}
 	for i := len(host) - 1; i >= 0; i-- {
 		switch c := host[i]; {
-		case c == ':':
+		case c == ':' && i < len(host)-1:
 			return host
+		case c == ':':
+			return host + "80"
 		case c < '0' || c > '9':
 			return host + ":80"
 		}
 	}
 	return host + ":80"
-}
-
-// connect returns a connection that was kept and is still open, or a new one.
-func (t *Transport) connect(ctx context.Context, address string) (*conn, error) {
-	h := t.host(address)
-	for {
-		c := h.take()
-		if c == nil {
-			break
-		}
-		t.idle.Add(-1)
-		if (t.IdleTimeout <= 0 || time.Since(c.since) < t.IdleTimeout) && c.quiet() {
-			c.kept = true
-			return c, nil
-		}
-		c.Close() //nolint:errcheck // the server has closed it, or said what nobody asked for
-	}
-	nc, err := t.Dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return newConn(t, h, nc), nil
 }
 
 // CloseIdle closes the connections that are kept, and from now on keeps none.
@@ -168,25 +168,8 @@ func (t *Transport) CloseIdle() {
 
 // maxHead returns the bound on heads.
 func (t *Transport) maxHead() int64 {
-	if t.MaxHead > 0 {
+	if t.MaxHead != 0 {
 		return t.MaxHead
 	}
-	return 1 << 20
-}
-
-// early passes an answer 1xx on. Count is which of the exchange it is.
-func (t *Transport) early(req *http.Request, res *http.Response, count int) error {
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		return errSwitched
-	}
-	if t.Early != nil {
-		if err := t.Early(req, res.StatusCode, res.Header); err != nil {
-			return fmt.Errorf("http1: answer %d: %w", res.StatusCode, err)
-		}
-		return nil
-	}
-	if count > 5 {
-		return errEarly
-	}
-	return nil
+	return 10 << 20
 }

@@ -1,10 +1,18 @@
 package http1
 
 import (
+	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
+	"syscall"
 )
+
+// maxAhead bounds the requests that are written, in one piece, before the answer is
+// looked at, in bytes: what a socket of the usual settings takes without anybody
+// reading at the other end.
+const maxAhead = 32 << 10
 
 // writing is a request on its way out. RoundTrip is one of its holders, each
 // goroutine that sends it another: a server may answer before it has read all.
@@ -22,21 +30,21 @@ func (w *writing) release() {
 		return
 	}
 	closeBody(w.body)
-	if cap(w.head) <= maxPooled {
+	if w.head != nil && cap(w.head) <= maxPooled {
 		*w.buffer = w.head[:0]
 		heads.Put(w.buffer)
 	}
 }
 
-// send writes the request to c. If it is too large to be written at once, it goes
-// on in the background, and the channel tells how that ended.
+// send writes the request to c. If a socket may not take it at once it is written in
+// the background, and the channel tells how that ended: a server may answer before it
+// has read all, and keep what it does not read waiting.
 func (w *writing) send(c *conn) (<-chan error, error) {
 	size := len(w.head)
 	for _, part := range w.parts {
 		size += len(part)
 	}
-	switch {
-	case size <= maxCopied:
+	if size <= maxAhead {
 		text := w.head
 		for _, part := range w.parts {
 			text = append(text, part...)
@@ -44,21 +52,40 @@ func (w *writing) send(c *conn) (<-chan error, error) {
 		w.head = text[:len(w.head)] // keeps what has been allocated
 		_, err := c.Write(text)
 		return nil, err
-	case size <= maxAhead:
-		return nil, w.all(c)
 	}
 	w.holders.Add(1)
 	written := make(chan error, 1)
 	go func() {
 		defer w.release()
-		written <- w.all(c)
+		err := w.all(c.Conn)
+		written <- err
+		if err != nil && !isReset(err) {
+			c.Close() //nolint:errcheck // the answer is not waited for
+		}
 	}()
 	return written, nil
 }
 
-// all writes head and parts with as few system calls as the connection allows.
-func (w *writing) all(c *conn) error {
+// all writes head and parts, with one system call if the connection is no more than
+// a socket. Others may set a deadline for each Write, as they mean one of a buffer.
+func (w *writing) all(c net.Conn) error {
 	pieces := append(net.Buffers{w.head}, w.parts...)
-	_, err := pieces.WriteTo(c.Conn)
-	return err
+	if _, ok := c.(*net.TCPConn); ok {
+		_, err := pieces.WriteTo(c)
+		return err
+	}
+	for _, piece := range pieces {
+		for some := range slices.Chunk(piece, 32<<10) {
+			if _, err := c.Write(some); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isReset reports whether a write failed because the server does not read on. It may
+// have answered before.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -15,3 +15,8 @@ func forget(f *os.File) {
 		_ = unix.Fadvise(int(f.Fd()), 0, info.Size()&^(page-1), unix.FADV_DONTNEED)
 	}
 }
+
+// StartSync is an advice too: what goes wrong the next Sync tells.
+func (f hostFile) StartSync() {
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}

@@ -1,7 +1,0 @@
-//go:build darwin || freebsd
-
-package hourly
-
-import "os"
-
-func forget(*os.File) {}
