@@ -3,6 +3,8 @@ package rawjson
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,8 +103,8 @@ func FuzzText(f *testing.F) {
 			t.Fatalf("AppendLoose(%q): written as %q, want %q", quoted, got, want)
 		}
 		inside := bytes.ReplaceAll(b, []byte{'"'}, nil)
-		if strict, _ = AppendUnescaped(nil, inside); !bytes.Equal(appendRecoded(nil, inside), AppendEscaped(nil, strict)) {
-			t.Fatalf("appendRecoded(%q): got %q, want %q", inside, appendRecoded(nil, inside), AppendEscaped(nil, strict))
+		if strict, _ = AppendUnescaped(nil, inside); !bytes.Equal(AppendRecoded(nil, inside), AppendEscaped(nil, strict)) {
+			t.Fatalf("AppendRecoded(%q): got %q, want %q", inside, AppendRecoded(nil, inside), AppendEscaped(nil, strict))
 		}
 		compact := AppendCompact(nil, b, nil)
 		if !json.Valid(b) {
@@ -131,22 +133,43 @@ func BenchmarkRecode(b *testing.B) {
 	}
 }
 
-// TestIsCanonical guards that a text is copied as it is only if writing it anew
-// gives the same.
-func TestIsCanonical(t *testing.T) {
-	pieces := []string{"a", "long enough to fill several words of eight bytes", `\n`, `\"`, `\\`, `\/`, `\u0041`, `\u001f`, `\ud83d\ude00`, `\x`, `\`, "é", "文字", "\u2028", "\u2029", "\xff", "\xe2\x80", "\x01", "\n", "\x7f", "😀"}
+// TestAppendRecoded guards that a text written anew without being decoded is the one
+// that decoding and encoding give.
+func TestAppendRecoded(t *testing.T) {
+	pieces := []string{"a", "long enough to fill several words of eight bytes", `\n`, `\"`, `\\`, `\/`, `\u0041`, `\u001f`, `\ud83d\ude00`, `\ud83d`, `\x`, `\`, "é", "文字", "\u2028", "\u2029", "\xff", "\xe2\x80", "\x01", "\n", "\x7f", "😀"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 12).Draw(t, "pieces"), ""))
-		if !IsCanonical(s) {
-			return
+		if skipString(append(append([]byte{'"'}, s...), '"'), 0) != len(s)+2 {
+			t.Skip("ends in the middle")
 		}
-		if again := appendRecoded(nil, s); !bytes.Equal(again, s) || !json.Valid([]byte(`"`+string(s)+`"`)) {
-			t.Fatalf("%q is called canonical; written anew it is %q", s, again)
+		decoded, _ := AppendUnescaped(nil, s)
+		if got, want := AppendRecoded(nil, s), AppendEscaped(nil, decoded); !bytes.Equal(got, want) || !json.Valid([]byte(`"`+string(got)+`"`)) {
+			t.Fatalf("%q: got %q, want %q", s, got, want)
 		}
 	})
-	for _, s := range []string{"", "plain", `two\nlines and a \"quote\" of some length, longer than a word`, "schön 文字 😀 …"} {
-		if !IsCanonical([]byte(s)) {
-			t.Errorf("%q: want canonical", s)
+}
+
+// TestEnds guards that a walk with a memory is no other than one without.
+func TestEnds(t *testing.T) {
+	var strs []string
+	for n := range 12 {
+		strs = append(strs, fmt.Sprintf(`{"n":%d,"long":"%s","short":"\"x\"","again":["%s"]}`, n, strings.Repeat(`word \"q\" \\`, 400+n), strings.Repeat("é", longString/2+n)))
+	}
+	text := []byte(`{"a":[` + strings.Join(strs, ",") + `],"b":"` + strings.Repeat("x", longString) + `"}`)
+	walk := func(ends *Ends) (all []string) {
+		for m := Object(text).With(ends); m.Next(); {
+			all = append(all, string(m.Value))
+			for e := Array(m.Value).With(ends); e.Next(); {
+				all = append(all, string(e.Value))
+				for i := Object(e.Value).With(ends); i.Next(); {
+					all = append(all, string(i.Value))
+				}
+			}
 		}
+		return all
+	}
+	ends := new(Ends)
+	if got, want := walk(ends), walk(nil); !slices.Equal(got, want) || len(want) != 62 || ends.n != len(ends.starts) {
+		t.Errorf("got %d values, %d remembered, want %d values as without a memory", len(got), ends.n, len(want))
 	}
 }

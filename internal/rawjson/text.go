@@ -202,30 +202,55 @@ func AppendEscaped(dst, s []byte) []byte {
 	}
 }
 
-// IsCanonical reports whether s, the inside of a JSON string, surely stands in the
-// canonical form. It is meant to be fast for long texts: one with an escape by
-// number is refused unread.
-func IsCanonical(s []byte) bool {
-	if !isText(s) {
-		return false
-	}
+// AppendRecoded appends s, the inside of a JSON string, as the inside of one in the
+// canonical form. What stands in it already, most of a long text, is copied as it is.
+// S has no quote without a backslash, or it would have ended there.
+func AppendRecoded(dst, s []byte) []byte {
 	for {
-		at := bytes.IndexByte(s, '\\')
-		if at < 0 {
-			return true
+		n := escapesLength(s)
+		for text := s[:n]; len(text) > 0; {
+			m := textLength(text)
+			dst = append(dst, text[:m]...)
+			switch text = text[m:]; {
+			case len(text) == 0:
+			case text[0] < utf8.RuneSelf:
+				dst, text = appendEscape(dst, text[0]), text[1:]
+			default:
+				dst, text = appendWide(dst, text)
+			}
 		}
-		if at+1 == len(s) || simple[s[at+1]] == 0 || s[at+1] == '/' {
-			return false
+		if s = s[n:]; len(s) == 0 {
+			return dst
 		}
-		s = s[at+2:]
+		r, size := rune('/'), 2
+		if len(s) < 2 || s[1] != '/' {
+			r, size, _ = escape(s)
+		}
+		var one [utf8.UTFMax]byte
+		dst, s = AppendEscaped(dst, utf8.AppendRune(one[:0], r)), s[size:]
 	}
 }
 
-// isText reports whether s is UTF-8 without control characters, U+2028 and U+2029.
-func isText(s []byte) bool {
+// escapesLength returns the length of the longest beginning of s whose escapes are
+// canonical.
+func escapesLength(s []byte) int {
+	for i := 0; ; {
+		at := bytes.IndexByte(s[i:], '\\')
+		if at < 0 {
+			return len(s)
+		}
+		if i += at; i+1 == len(s) || simple[s[i+1]] == 0 || s[i+1] == '/' {
+			return i
+		}
+		i += 2
+	}
+}
+
+// textLength returns the length of the longest beginning of s that is UTF-8 without
+// control characters, U+2028 and U+2029.
+func textLength(s []byte) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
-	for len(s) > 0 {
-		i := 0
+	for i := 0; ; {
 		for ; i+16 <= len(s); i += 16 {
 			v, w := binary.LittleEndian.Uint64(s[i:]), binary.LittleEndian.Uint64(s[i+8:])
 			// A byte below 0x20 or beyond ASCII sets a high bit, if only its own and that
@@ -237,45 +262,15 @@ func isText(s []byte) bool {
 		for i < len(s) && s[i] >= 0x20 && s[i] < utf8.RuneSelf {
 			i++
 		}
-		if s = s[i:]; len(s) == 0 {
-			return true
+		if i == len(s) || s[i] < 0x20 {
+			return i
 		}
-		for len(s) > 0 && s[0] >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(s)
+		for i < len(s) && s[i] >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(s[i:])
 			if size == 1 || r == '\u2028' || r == '\u2029' {
-				return false
+				return i
 			}
-			s = s[size:]
-		}
-		if len(s) > 0 && s[0] < 0x20 {
-			return false
-		}
-	}
-	return true
-}
-
-// appendRecoded appends the inside of a JSON string in the canonical form.
-func appendRecoded(dst, s []byte) []byte {
-	for {
-		n := plain(s)
-		dst = append(dst, s[:n]...)
-		if s = s[n:]; len(s) == 0 {
-			return dst
-		}
-		switch {
-		case s[0] == '\\' && len(s) > 1 && simple[s[1]] != 0 && s[1] != '/':
-			dst, s = append(dst, s[:2]...), s[2:]
-		case s[0] == '\\':
-			r, size := rune('/'), 2
-			if len(s) < 2 || s[1] != '/' {
-				r, size, _ = escape(s)
-			}
-			var one [utf8.UTFMax]byte
-			dst, s = AppendEscaped(dst, utf8.AppendRune(one[:0], r)), s[size:]
-		case s[0] < utf8.RuneSelf:
-			dst, s = appendEscape(dst, s[0]), s[1:]
-		default:
-			dst, s = appendWide(dst, s)
+			i += size
 		}
 	}
 }
@@ -350,7 +345,7 @@ func AppendCompact(dst, value []byte, edit func([]byte) []byte) []byte {
 				continue
 			}
 		}
-		dst = append(appendRecoded(append(dst, '"'), inside), '"')
+		dst = append(AppendRecoded(append(dst, '"'), inside), '"')
 		i = end
 	}
 	return dst

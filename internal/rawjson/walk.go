@@ -33,6 +33,25 @@ type Walk struct {
 	text   []byte
 	at     int
 	object bool
+	ends   *Ends
+}
+
+// Ends remembers where a few long strings of a text end. Walks over the same bytes,
+// such as that of a message after that of the list it is in, then do not look for it
+// again. Its zero value is ready to use.
+type Ends struct {
+	n      int
+	starts [8]*byte
+	length [8]int
+}
+
+// longString is how long a string is that [Ends] remembers, in bytes.
+const longString = 4 << 10
+
+// With returns the walk with a memory.
+func (w Walk) With(ends *Ends) Walk {
+	w.ends = ends
+	return w
 }
 
 // Object returns a walk over the members of the object that text holds. There
@@ -75,7 +94,7 @@ func (w *Walk) Next() bool {
 		}
 		i = skipSpace(w.text, i+1)
 	}
-	end := skipValue(w.text, i)
+	end := w.ends.skipValue(w.text, i)
 	if end < 0 {
 		return false
 	}
@@ -105,15 +124,15 @@ func IsObject(value []byte) bool { return len(value) > 0 && value[0] == '{' }
 func IsArray(value []byte) bool { return len(value) > 0 && value[0] == '[' }
 
 // skipValue returns the index behind the value at i, or -1.
-func skipValue(b []byte, i int) int {
+func (e *Ends) skipValue(b []byte, i int) int {
 	if i >= len(b) {
 		return -1
 	}
 	switch b[i] {
 	case '"':
-		return skipString(b, i)
+		return e.skipString(b, i)
 	case '{', '[':
-		return skipContainer(b, i)
+		return e.skipContainer(b, i)
 	}
 	start := i
 	for i < len(b) && !isSpace(b[i]) && b[i] != ',' && b[i] != '}' && b[i] != ']' {
@@ -126,12 +145,12 @@ func skipValue(b []byte, i int) int {
 }
 
 // skipContainer returns the index behind the object or array at i, or -1.
-func skipContainer(b []byte, i int) int {
+func (e *Ends) skipContainer(b []byte, i int) int {
 	depth := 0
 	for i < len(b) {
 		switch b[i] {
 		case '"':
-			if i = skipString(b, i); i < 0 {
+			if i = e.skipString(b, i); i < 0 {
 				return -1
 			}
 			continue
@@ -145,6 +164,24 @@ func skipContainer(b []byte, i int) int {
 		i++
 	}
 	return -1
+}
+
+// skipString is the function of that name, with a memory if e is not nil.
+func (e *Ends) skipString(b []byte, i int) int {
+	if e == nil {
+		return skipString(b, i)
+	}
+	for k := range e.n {
+		if e.starts[k] == &b[i] {
+			return i + e.length[k]
+		}
+	}
+	end := skipString(b, i)
+	if end-i >= longString && e.n < len(e.starts) {
+		e.starts[e.n], e.length[e.n] = &b[i], end-i
+		e.n++
+	}
+	return end
 }
 
 // skipString returns the index behind the string at i, or -1. A quote ends it if

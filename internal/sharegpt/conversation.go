@@ -32,8 +32,7 @@ type result struct {
 	start, end int
 }
 
-// words are what somebody says: a decoded text, or one that is encoded as it will
-// stand in the record.
+// words are what somebody says: a decoded text, or the inside of a JSON string.
 type words struct {
 	text    []byte
 	encoded bool
@@ -87,7 +86,7 @@ func (v *conversation) open(r role, value words) {
 
 func (v *conversation) put(value words) {
 	if value.encoded {
-		v.text = append(v.text, value.text...)
+		v.text = rawjson.AppendRecoded(v.text, value.text)
 	} else {
 		v.text = rawjson.AppendEscaped(v.text, value.text)
 	}

@@ -116,7 +116,7 @@ func (p *Projector) appendCalls(dst []byte, calls []messageCall) []byte {
 // readMessage reads a message of any dialect.
 func (p *Projector) readMessage(m *message, value []byte) {
 	var content, long, short, details, refusal []byte
-	for w := rawjson.Object(value); w.Next(); {
+	for w := rawjson.Object(value).With(&p.ends); w.Next(); {
 		switch string(w.Key) {
 		case "role":
 			m.role = rawjson.Text(w.Value)

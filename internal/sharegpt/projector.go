@@ -17,6 +17,7 @@ type Projector struct {
 	edit    func([]byte) []byte // redacts, nil if nothing is to be changed
 
 	request fields
+	ends    rawjson.Ends // of the request's strings
 	conv    conversation
 	escape  bool // placeholders in ordinary text are to be escaped
 	tools   []byte
@@ -97,6 +98,7 @@ func (p *Projector) release() {
 	clear(p.request.params[:cap(p.request.params)])
 	p.request = fields{params: p.request.params[:0]}
 	clear(p.calls)
+	p.ends = rawjson.Ends{}
 	for _, b := range []*[]byte{&p.conv.text, &p.conv.aside, &p.tools, &p.meta, &p.raw, &p.scratch} {
 		if cap(*b) > maxKept {
 			*b = nil
@@ -125,7 +127,8 @@ func (p *Projector) wanted(x *Exchange) bool {
 
 // read reads the request into a conversation.
 func (p *Projector) read(x *Exchange) {
-	p.request.read(x.Request)
+	p.ends = rawjson.Ends{}
+	p.request.read(x.Request, &p.ends)
 	p.raw, p.escape = p.raw[:0], false
 	p.readConversation(x.Answer.Dialect)
 	if p.conv.suffix() != "" {
@@ -252,15 +255,11 @@ func (p *Projector) appendText(dst, value []byte) []byte {
 	return p.edited(rawjson.AppendLoose(dst, value), n)
 }
 
-// minVerbatim is how long a text is, in bytes, for which it pays to see whether it
-// can stay as it is.
-const minVerbatim = 256
-
-// verbatim reports whether value is a string that can stand in the record as it
-// does in the request, without being decoded and encoded again: most of a long
+// verbatim reports whether value is a string that can go into the record as it
+// stands in the request, without being decoded and encoded again: most of a long
 // prompt's cost.
 func (p *Projector) verbatim(value []byte) bool {
-	return len(value) > minVerbatim && rawjson.IsString(value) && p.edit == nil && !p.escape && rawjson.IsCanonical(value[1:len(value)-1])
+	return len(value) > 2 && rawjson.IsString(value) && p.edit == nil && !p.escape
 }
 
 // appendJSON appends a value in canonical form, with what is to be changed in its

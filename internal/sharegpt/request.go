@@ -18,9 +18,9 @@ type fields struct {
 
 type member struct{ name, value []byte }
 
-func (f *fields) read(body []byte) {
+func (f *fields) read(body []byte, ends *rawjson.Ends) {
 	*f = fields{params: f.params[:0]}
-	for m := rawjson.Object(body); m.Next(); {
+	for m := rawjson.Object(body).With(ends); m.Next(); {
 		switch string(m.Key) {
 		case "messages":
 			f.messages = m.Value
@@ -75,7 +75,7 @@ func (p *Projector) readSystem(value []byte) {
 
 // readMessages reads the messages of chat or of Anthropic's dialect.
 func (p *Projector) readMessages(messages []byte, d openai.Dialect) {
-	walk := rawjson.Array(messages)
+	walk := rawjson.Array(messages).With(&p.ends)
 	for more := walk.Next(); more; {
 		value := walk.Value
 		more = walk.Next()
@@ -141,7 +141,7 @@ func (p *Projector) readResponses(f *fields) {
 	}
 	m := &p.msg
 	m.reset()
-	for e := rawjson.Array(f.input); e.Next(); {
+	for e := rawjson.Array(f.input).With(&p.ends); e.Next(); {
 		p.readItem(m, e.Value)
 	}
 	p.endItems(m)
