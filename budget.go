@@ -58,3 +58,6 @@ func (b *retryBudget) take(now time.Duration, ratio float64) bool {
 	b.tokens--
 	return true
 }
+
+// tooLarge reports whether a request of so many bytes is sent to one instance only.
+func (r *retries) tooLarge(size int64) bool { return r.maxBody > 0 && size > r.maxBody }

@@ -17,7 +17,7 @@ func TestMonotonic(t *testing.T) {
 	}
 	for _, name := range []string{
 		"attempt.go", "budget.go", "deadline.go", "exchange.go", "fault.go", "final.go", "health.go", "keepalive.go", "outcome.go",
-		"relay.go", "selection.go", "tally.go", "transport.go", "underway.go",
+		"relay.go", "selection.go", "steer.go", "tally.go", "transport.go", "underway.go",
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {

@@ -7,15 +7,19 @@ import (
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "ai-gateway",
-		Usage:     "<command>",
-		Short:     "Works with the files of the AI gateway",
-		Long:      "Works with the files of the AI gateway. It needs no running server.",
+		Name:  "ai-gateway",
+		Usage: "<command>",
+		Short: "Works with the AI gateway and its files",
+		Long: `Works with the AI gateway and its files.
+
+status, top, drain, undrain, eject, restore and explain ask a running gateway, by Caddy's
+admin endpoint. The others need none.`,
 		CobraFunc: addCommands,
 	})
 }
 
 // addCommands puts the commands below cmd, which is caddy ai-gateway.
 func addCommands(cmd *cobra.Command) {
-	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand())
+	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand(), doctorCommand())
+	addSteerCommands(cmd)
 }

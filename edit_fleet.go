@@ -74,48 +74,24 @@ func newFleetEntry(c *InstanceConfig, list string, n int, id string) *fleetEntry
 	return e
 }
 
-// find returns the one instance that name means: by its ID, its own name, or else its
-// default name, url, or host and port.
+// find returns the one instance that name means.
 func (f *fleetText) find(name string) (*fleetEntry, error) {
-	for _, means := range []func(e *fleetEntry) bool{
-		func(e *fleetEntry) bool { return e.id == name },
-		func(e *fleetEntry) bool { return e.Name == name },
-		func(e *fleetEntry) bool {
-			return e.name == name || e.host == strings.ToLower(name) || normalURL(e.URL) == normalURL(name)
-		},
-	} {
-		var found []*fleetEntry
-		for _, e := range f.entries {
-			if means(e) {
-				found = append(found, e)
-			}
-		}
-		if len(found) == 1 {
-			return found[0], nil
-		}
-		if len(found) > 1 {
-			return nil, f.ambiguous(name, found)
-		}
+	all := make([]named, len(f.entries))
+	for n, e := range f.entries {
+		all[n] = named{id: e.id, own: e.Name, name: e.name, host: e.host, url: e.URL}
 	}
-	return nil, f.unknown(name)
-}
-
-// unknown words that no instance is called name, with the nearest that one is called.
-func (f *fleetText) unknown(name string) error {
-	var names, known []string
-	for _, e := range f.entries {
-		names = append(names, e.name)
-		known = append(known, e.name, e.host, e.URL, e.id)
+	found := lookUp(all, name)
+	switch len(found) {
+	case 0:
+		return nil, unknownName(all, name)
+	case 1:
+		return f.entries[found[0]], nil
 	}
-	if near := json5.Nearest(name, known); near != "" {
-		return fmt.Errorf("no instance is called %s; did you mean %s?", quote(name), quote(near))
+	entries := make([]*fleetEntry, len(found))
+	for k, n := range found {
+		entries[k] = f.entries[n]
 	}
-	const most = 20
-	more := ""
-	if len(names) > most {
-		more, names = fmt.Sprintf(" and %d more", len(names)-most), names[:most]
-	}
-	return fmt.Errorf("no instance is called %s; there are %s%s", quote(name), strings.Join(names, ", "), more)
+	return nil, f.ambiguous(name, entries)
 }
 
 func (f *fleetText) ambiguous(name string, found []*fleetEntry) error {

@@ -22,6 +22,9 @@ const (
 	instanceResting eventKind = "instance_resting" // asked to be left alone for wait
 	instanceRested  eventKind = "instance_rested"  // that time is over
 
+	instanceDraining  eventKind = "instance_draining"  // gets no new requests, by the file or by hand
+	instanceUndrained eventKind = "instance_undrained" // gets requests again
+
 	keyRefused   eventKind = "key_refused"   // left out because it refuses the file's key
 	keyAccepted  eventKind = "key_accepted"  // answers after that
 	modelMissing eventKind = "model_missing" // left out because it does not have the model

@@ -77,8 +77,7 @@ func (x *exchange) mayTry() bool {
 // tooLarge reports whether the body is over retries.max_body: it is sent to one
 // instance only.
 func (x *exchange) tooLarge() bool {
-	limit := x.snap.retries.maxBody
-	return limit > 0 && int64(len(x.body.bytes)) > limit
+	return x.snap.retries.tooLarge(int64(len(x.body.bytes)))
 }
 
 // step is one part of a choice: a tier, and what may be looked past there.

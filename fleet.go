@@ -27,6 +27,27 @@ const (
 
 func (t tier) String() string { return [...]string{"primary", "fallback"}[t] }
 
+// drain says who lets an instance drain.
+type drain struct {
+	file bool // as long as it says so
+	hand bool // by the admin API, until that takes it back
+}
+
+func (d drain) any() bool { return d.file || d.hand }
+
+// by names who does, for people: file, api, both, or nobody.
+func (d drain) by() string {
+	switch {
+	case d.file && d.hand:
+		return "both"
+	case d.file:
+		return "file"
+	case d.hand:
+		return "api"
+	}
+	return ""
+}
+
 // instance is one configured endpoint. It is immutable but for its state, which
 // outlives swaps of the file.
 type instance struct {
@@ -36,7 +57,7 @@ type instance struct {
 	model  string
 	engine string
 	weight int
-	drain  bool // gets no new requests
+	drain  drain // gets no new requests
 
 	scheme string // http or https
 	host   string // as in the URL, for the Host header and TLS
@@ -69,7 +90,7 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 		panic(err)
 	}
 	i := &instance{
-		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: c.Drain,
+		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: drain{file: c.Drain, hand: state.drained},
 		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), base: strings.TrimRight(u.Path, "/"), paths: c.Paths,
 		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, state: state,
 	}
@@ -104,9 +125,8 @@ func defaultName(u *url.URL) string {
 	return strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/")
 }
 
-// off reports whether the file gives the instance no requests: it is of weight 0, or
-// drains.
-func (i *instance) off() bool { return i.weight == 0 || i.drain }
+// off reports whether the instance is to get no requests: it is of weight 0, or drains.
+func (i *instance) off() bool { return i.weight == 0 || i.drain.any() }
 
 // dialAddress returns host:port, with the scheme's port where u has none.
 func dialAddress(u *url.URL) string {
@@ -222,7 +242,7 @@ func newFleet(instances []*instance, budgets map[string]*retryBudget, changes *a
 				members = rest[t]
 			}
 			p.tiers[t] = newRotation(members)
-			p.drains = p.drains || slices.ContainsFunc(members, func(i *instance) bool { return i.drain })
+			p.drains = p.drains || slices.ContainsFunc(members, func(i *instance) bool { return i.drain.any() })
 		}
 		p.drains = p.drains && len(p.tiers[primary].instances)+len(p.tiers[fallback].instances) == 0
 		if model == anyModel {

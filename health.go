@@ -26,7 +26,8 @@ type instanceState struct {
 	restTold atomic.Bool       // subscribers know that it rests
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
 	place    string            // see [entryID]
-	drain    atomic.Bool       // as the file in force says, also for requests that came before
+	drain    atomic.Bool       // by the file in force or by hand, also for requests that came before
+	drained  bool              // by hand, guarded by the store's mu
 }
 
 // phase is where an instance stands between serving and being left out.
@@ -62,19 +63,23 @@ const (
 
 // health decides whether an instance gets requests. [health.admits] is asked for
 // every request and takes no lock; results come in through [health.settle], which
-// alone changes the phase. Its methods may be called at once from many requests.
+// alone changes the phase, but for what people decide. Its methods may be called at once from many requests.
 //
 // An instance is ejected by errorThreshold failures in a row within errorWindow
 // (three, when no connection can be opened), or when of at least 20 results in 30 s
 // half are failures. After the ejection one request, the trial, decides: if its
 // answer begins, the instance is back in slow start; if it fails, it is out for
 // twice as long. Nobody's faults repeat the trial.
+//
+// One that is ejected by hand gets no request in any case before its trial, which may
+// never be due; [health.restore] brings back what is out for any reason.
 type health struct {
 	phase atomic.Uint32 // a phase
 	until atomic.Int64  // ejected: when a trial is due; ramping: when slow start ends
 	rest  atomic.Int64  // no requests before, whatever the phase; 0 for none
 	// spared: it has failed too often, but no other instance of its pool was left.
 	spared atomic.Bool
+	manual atomic.Bool // ejected by hand, until the trial
 
 	mu         sync.Mutex
 	why        reason          // of the ejection, guarded by mu as all below
@@ -135,7 +140,10 @@ func (h *health) admits(now time.Duration, l leeway) bool {
 	case ramping:
 		return l >= hurried || h.share(now) > rand.Float64()
 	case ejected:
-		return l == anyway || int64(now) >= h.until.Load() || l == pressed && h.slow()
+		if int64(now) >= h.until.Load() {
+			return true
+		}
+		return !h.manual.Load() && (l == anyway || l == pressed && h.slow())
 	default:
 		return l == anyway || l == pressed && h.slow()
 	}
@@ -185,7 +193,7 @@ func (h *health) try(now time.Duration, l leeway) (trial, ok bool) {
 		h.move(halfOpen, now)
 		return true, true
 	}
-	return false, l >= pressed || h.usable()
+	return false, l >= pressed && !h.manual.Load() || h.usable()
 }
 
 // begins tells that the answer of an attempt has begun: a trial that comes so far
@@ -197,26 +205,26 @@ func (h *health) begins(begun, now time.Duration) (c change, changed bool) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.usable() || begun < h.since {
+	if h.usable() || begun < h.since || h.manual.Load() {
 		return change{}, false
 	}
-	from, why := phase(h.phase.Load()), h.why
+	return h.back(now), true
+}
+
+// back begins slow start. The caller holds mu.
+func (h *health) back(now time.Duration) change {
+	c := change{from: phase(h.phase.Load()), to: ramping, why: h.why}
 	h.run, h.unreached, h.rate = h.run[:0], 0, tally{}
 	h.until.Store(int64(now + slowStart))
 	h.move(ramping, now)
-	return change{from: from, to: ramping, why: why}, true
+	return c
 }
 
 // settle counts the end of an attempt. It must be told of each once.
 func (h *health) settle(r result, rules *rules) (c change, changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	from := phase(h.phase.Load())
-	if from == ramping && int64(r.ended) >= h.until.Load() {
-		h.inARow = 0
-		h.move(serving, h.since) // requests from before the ejection still prove nothing
-		from = serving
-	}
+	from := h.grown(r.ended)
 	// An older trial that still runs has brought the instance back before.
 	trial := r.trial && from == halfOpen && r.begun >= h.since
 	switch r.blame {
@@ -243,7 +251,7 @@ func (h *health) settle(r result, rules *rules) (c change, changed bool) {
 			h.out(r.reason, r.ended, wait)
 		}
 	case leaves:
-		if trial || from != halfOpen && r.begun >= h.since {
+		if trial || from != halfOpen && r.begun >= h.since && !h.manual.Load() {
 			wait := map[reason]time.Duration{reasonLoading: loadingTrial, reasonModel: modelTrial, reasonKey: keyTrial}[r.reason]
 			known := from != serving && from != ramping && h.why == r.reason
 			h.out(r.reason, r.ended, wait)
@@ -255,6 +263,18 @@ func (h *health) settle(r result, rules *rules) (c change, changed bool) {
 		}
 	}
 	return change{}, false
+}
+
+// grown returns the phase, after it has ended a slow start that is over. The caller
+// holds mu.
+func (h *health) grown(now time.Duration) phase {
+	p := phase(h.phase.Load())
+	if p == ramping && int64(now) >= h.until.Load() {
+		h.inARow = 0
+		h.move(serving, h.since) // requests from before the ejection still prove nothing
+		p = serving
+	}
+	return p
 }
 
 // trips counts a failure and reports whether it is one too many.
@@ -310,6 +330,7 @@ func (h *health) move(to phase, now time.Duration) {
 	h.since = now
 	h.phase.Store(uint32(to))
 	h.spared.Store(false)
+	h.manual.Store(false)
 	h.count()
 }
 
@@ -346,8 +367,9 @@ func (h *health) keyChanged(now time.Duration) {
 type healthView struct {
 	phase             phase
 	why               reason        // if ejected or half-open
-	wait              time.Duration // until the trial, or the end of slow start or rest
-	results, failures int           // in errorWindow
+	wait              time.Duration // until the trial, or the end of slow start or rest; 0 for a trial that is never due
+	manual            bool
+	results, failures int // in errorWindow
 }
 
 // view returns how things stand. A slow start that is over counts as serving.
@@ -355,9 +377,10 @@ func (h *health) view(now, window time.Duration) healthView {
 	rest, _ := h.resting(now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	v := healthView{phase: phase(h.phase.Load())}
+	v := healthView{phase: phase(h.phase.Load()), manual: h.manual.Load()}
 	wait := max(0, time.Duration(h.until.Load())-now)
 	switch {
+	case h.until.Load() == int64(forever):
 	case v.phase == ramping && wait == 0:
 		v.phase = serving
 	case v.phase != serving:

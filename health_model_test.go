@@ -39,6 +39,7 @@ func TestHealthModel(t *testing.T) {
 	for _, event := range []string{
 		"ejections", "ejections of 300 s", "trials passed", "trials failed", "trials repeated", "answered without a trial", "late answers ignored",
 		"late failures ignored", "last one stays", "whole slow starts", "out for loading", "out for model", "out for key", "older trials",
+		"ejected by hand for good", "ejected by hand for a time", "trials after a hand's ejection", "restored", "answers after a hand's ejection ignored",
 	} {
 		if seen[event] < 20 {
 			t.Errorf("%s: seen %d times, want 20 or the test proves little about it", event, seen[event])
@@ -84,6 +85,7 @@ func (r *healthRun) run(t *rapid.T) {
 		"fail": r.fail, "fail again": r.fail, "fail in a row": r.failInARow, "fail every second time": r.failHalf, "long trial": r.longTrial, "cancel": r.cancel, "reject": r.reject,
 		"busy": r.busy, "quota": r.quota, "leave": r.leave,
 		"swap": r.swap, "reload": r.reload, "another key": r.key, "others": r.others,
+		"eject by hand": r.takeOut, "restore": r.restore,
 	}
 	for name, step := range steps {
 		steps[name] = func(t *rapid.T) { r.seen["steps"]++; step(t) }
@@ -135,6 +137,9 @@ func (r *healthRun) advance(t *rapid.T) {
 // advanceToEnd goes to the moment at which something ends, or one before it.
 func (r *healthRun) advanceToEnd(t *rapid.T) {
 	end := rapid.SampledFrom([]time.Duration{r.m.until, r.m.restUntil}).Draw(t, "end")
+	if end == forever {
+		return
+	}
 	was := r.m.phase
 	r.m.advance(max(0, end-r.m.now-time.Duration(rapid.Int64Range(0, 1).Draw(t, "before"))))
 	if was == ramping && r.m.phase == serving {
@@ -155,12 +160,16 @@ func (r *healthRun) attempt(t *rapid.T, l leeway) *seenAttempt {
 	if !r.m.admits(l) {
 		return nil
 	}
+	byHand := r.m.byHand
 	trial, ok := r.h.try(r.m.now, l)
 	if wantTrial, want := r.m.try(l); trial != wantTrial || ok != want {
 		t.Fatalf("try with leeway %d: got trial %v, ok %v, want %v, %v", l, trial, ok, wantTrial, want)
 	}
 	if !ok {
 		return nil
+	}
+	if trial && byHand {
+		r.seen["trials after a hand's ejection"]++
 	}
 	a := &seenAttempt{begun: r.m.now, trial: trial}
 	r.under = append(r.under, a)
@@ -230,6 +239,8 @@ func (r *healthRun) answers(t *rapid.T, a *seenAttempt) {
 		r.seen["trials passed"]++
 	case want:
 		r.seen["answered without a trial"]++
+	case r.m.byHand:
+		r.seen["answers after a hand's ejection ignored"]++
 	case !inService:
 		r.seen["late answers ignored"]++
 	}
@@ -302,7 +313,7 @@ func (r *healthRun) fail(t *rapid.T) {
 
 // failInARow waits for the trial, if one is to come, and then fails often.
 func (r *healthRun) failInARow(t *rapid.T) {
-	if r.m.phase == ejected {
+	if r.m.phase == ejected && r.m.until != forever {
 		r.m.advance(max(0, r.m.until-r.m.now))
 	}
 	why := rapid.SampledFrom(failureReasons).Draw(t, "why")
@@ -334,7 +345,7 @@ func (r *healthRun) failHalf(t *rapid.T) {
 // longTrial lets a trial pass whose answer goes on until the next trial is under
 // way, and ends it then.
 func (r *healthRun) longTrial(t *rapid.T) {
-	if r.m.phase != ejected {
+	if r.m.phase != ejected || r.m.until == forever {
 		return
 	}
 	r.m.advance(max(0, r.m.until-r.m.now, r.m.restUntil-r.m.now))
@@ -391,3 +402,31 @@ func (r *healthRun) key(*rapid.T) {
 }
 
 func (r *healthRun) others(t *rapid.T) { r.m.others = rapid.IntRange(0, 3).Draw(t, "others") > 0 }
+
+// takeOut ejects by hand, whatever the phase.
+func (r *healthRun) takeOut(t *rapid.T) {
+	wait := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 60, 600}).Draw(t, "seconds")) * time.Second
+	from := r.m.phase
+	got := r.h.takeOut(r.m.now, wait)
+	r.m.takeOut(wait)
+	if want := (change{from, ejected, reasonManual, wait}); got != want {
+		t.Fatalf("eject by hand: got %+v, want %+v", got, want)
+	}
+	if wait == 0 {
+		r.seen["ejected by hand for good"]++
+	} else {
+		r.seen["ejected by hand for a time"]++
+	}
+}
+
+func (r *healthRun) restore(t *rapid.T) {
+	from, why := r.m.phase, r.m.why
+	got, changed := r.h.restore(r.m.now)
+	want := r.m.restore()
+	if changed != want || changed && got != (change{from: from, to: ramping, why: why}) {
+		t.Fatalf("restore: got %v %+v, want %v from %v for %q", changed, got, want, from, why)
+	}
+	if want {
+		r.seen["restored"]++
+	}
+}

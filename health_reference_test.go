@@ -20,6 +20,7 @@ type reference struct {
 	since       time.Duration // the phase's beginning; a slow start's for what serves after it
 	until       time.Duration // the trial is due, or slow start ends
 	ejections   int           // in a row
+	byHand      bool          // out until the trial in any case
 	restUntil   time.Duration
 	restWhy     reason
 	run         []seenResult // failures since the last success
@@ -63,7 +64,7 @@ func (m *reference) admits(l leeway) bool {
 	if m.rests() {
 		return false
 	}
-	return m.inService() || m.due() || l == pressed && m.forSlowness() || l == anyway
+	return m.inService() || m.due() || !m.byHand && (l == pressed && m.forSlowness() || l == anyway)
 }
 
 // try is right for an attempt that was admitted with l, a moment ago at most.
@@ -72,19 +73,43 @@ func (m *reference) try(l leeway) (trial, ok bool) {
 		m.enter(halfOpen, m.until)
 		return true, true
 	}
-	return false, m.inService() || l == pressed || l == anyway
+	return false, m.inService() || !m.byHand && (l == pressed || l == anyway)
 }
 
-func (m *reference) enter(p phase, until time.Duration) { m.phase, m.since, m.until = p, m.now, until }
+func (m *reference) enter(p phase, until time.Duration) {
+	m.phase, m.since, m.until, m.byHand = p, m.now, until, false
+}
+
+// takeOut ejects the instance by hand, for good if wait is 0.
+func (m *reference) takeOut(wait time.Duration) {
+	m.leave(reasonManual)
+	m.byHand, m.until = true, m.now+wait
+	if wait == 0 {
+		m.until = forever
+	}
+}
+
+// restore reports whether the instance was out.
+func (m *reference) restore() bool {
+	if m.inService() {
+		return false
+	}
+	m.comeBack()
+	return true
+}
+
+func (m *reference) comeBack() {
+	m.enter(ramping, m.now+30*time.Second)
+	m.run, m.sinceReturn = nil, nil
+}
 
 // answers reports whether a's answer brings the instance back.
 func (m *reference) answers(a *seenAttempt) bool {
 	a.answered = true
-	if m.inService() || a.begun < m.since {
+	if m.inService() || m.byHand || a.begun < m.since {
 		return false
 	}
-	m.enter(ramping, m.now+30*time.Second)
-	m.run, m.sinceReturn = nil, nil
+	m.comeBack()
 	return true
 }
 
@@ -123,7 +148,7 @@ func (m *reference) ends(a *seenAttempt, v verdict, asked time.Duration) (news b
 			return false, v.reason, wait, true
 		}
 	case leaves:
-		if trial || fresh && m.phase != halfOpen {
+		if trial || fresh && !m.byHand && m.phase != halfOpen {
 			known := !m.inService() && m.why == v.reason
 			m.leave(v.reason)
 			switch v.reason {
@@ -191,8 +216,8 @@ func (m *reference) keyChanged() {
 
 // view is what people see.
 func (m *reference) view() healthView {
-	v := healthView{phase: m.phase, wait: max(0, m.restUntil-m.now)}
-	if m.phase != serving {
+	v := healthView{phase: m.phase, manual: m.byHand, wait: max(0, m.restUntil-m.now)}
+	if m.phase != serving && m.until != forever {
 		v.wait = max(v.wait, m.until-m.now)
 	}
 	if !m.inService() {

@@ -108,7 +108,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.store, err = acquireStore(h.Config, h.logger); err != nil {
 		return err
 	}
-	return h.store.join(ctx)
+	return h.store.join(ctx, h.policy, h.policyName)
 }
 
 // provisionProxy wraps the proxy's transport and selection policy once it has

@@ -53,6 +53,7 @@ const (
 	reasonResources  reason = "gateway_resources" // the gateway is out of sockets or memory
 	reasonGateway    reason = "gateway"           // the request could not be sent as it is
 	reasonShutdown   reason = "shutdown"          // the gateway ends
+	reasonManual     reason = "manual"            // ejected by hand
 )
 
 // verdict is what the end of an attempt means. Nothing else decides about blame:

@@ -20,7 +20,8 @@ import (
 // takes no lock, and needs no memory beyond the weights, which an expanded list
 // would. The order of what remains stays exact when instances are skipped.
 type rotation struct {
-	instances []*instance // that are not off, in the order of the file
+	all       []*instance // of the tier, in the order of the file
+	instances []*instance // those of them that are not off
 	ends      []uint64    // ends[n] is the sum of the weights up to and with n
 	total     uint64
 	step      uint64
@@ -28,7 +29,7 @@ type rotation struct {
 }
 
 func newRotation(members []*instance) *rotation {
-	r := new(rotation)
+	r := &rotation{all: members}
 	var divisor uint64
 	for _, i := range members {
 		if !i.off() {

@@ -40,15 +40,9 @@ func (s *store) publish(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	instances := s.instances(cfg)
-	budgets := make(map[string]*retryBudget)
-	maps.Copy(budgets, s.budgets)
-	fleet := newFleet(instances, budgets, &s.changes)
-	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && fleet.pools[model] == nil })
-	s.budgets = budgets
 	s.cfg = cfg
 	s.snap.Store(&snapshot{
-		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
+		fleet: s.fleet(), strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
 		retries: retries{
 			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
 		},
@@ -56,6 +50,25 @@ func (s *store) publish(cfg *Config) error {
 	})
 	s.changes.Add(1)
 	return nil
+}
+
+// renew publishes the fleet of the configuration in force anew, as what people decide
+// about its instances has changed. The caller holds mu.
+func (s *store) renew() {
+	snap := *s.snapshot()
+	snap.fleet = s.fleet()
+	s.snap.Store(&snap)
+	s.changes.Add(1)
+}
+
+// fleet makes that of the store's configuration. The caller holds mu.
+func (s *store) fleet() *fleet {
+	budgets := make(map[string]*retryBudget)
+	maps.Copy(budgets, s.budgets)
+	f := newFleet(s.instances(s.cfg), budgets, &s.changes)
+	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && f.pools[model] == nil })
+	s.budgets = budgets
+	return f
 }
 
 // instances makes the instances of cfg, in its order, and keeps the states of
@@ -66,8 +79,8 @@ func (s *store) instances(cfg *Config) []*instance {
 	shared := defaultDeadlines.with(&cfg.Timeouts)
 	instances := make([]*instance, len(entries))
 	for n, known := range identify(entries, s.snap.Load()) {
-		state := s.states[known.id]
-		if state == nil {
+		state, stays := s.states[known.id]
+		if !stays {
 			state = new(instanceState)
 			state.health.changes = &s.changes
 		}
@@ -76,14 +89,21 @@ func (s *store) instances(cfg *Config) []*instance {
 			state.health.keyChanged(clock())
 		}
 		state.place = known.place
-		state.drain.Store(entries[n].Drain)
 		states[known.id] = state
 		t := primary
 		if n >= len(cfg.Instances) {
 			t = fallback
 		}
-		instances[n] = newInstance(entries[n], t, known.id, state)
-		instances[n].deadlines = shared.with(&entries[n].Timeouts)
+		i := newInstance(entries[n], t, known.id, state)
+		i.deadlines = shared.with(&entries[n].Timeouts)
+		instances[n] = i
+		if was := state.drain.Swap(i.drain.any()); stays && was != i.drain.any() {
+			kind := instanceUndrained
+			if i.drain.any() {
+				kind = instanceDraining
+			}
+			s.events.emit(instanceEvent(kind, i, reason(i.drain.by()), 0))
+		}
 	}
 	s.states = states
 	return instances

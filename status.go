@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // serveOwn answers the paths that no instance is asked for.
@@ -14,9 +16,11 @@ func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
 		h.serveModels(w, rt, snap)
 	case serveHealth:
 		writeJSON(w, http.StatusOK, h.health(snap))
-	case serveLive, serveReady:
+	case serveLive:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintln(w, "ok")
+	case serveReady:
+		serveReadiness(w, snap)
 	case serveIndex:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "caddy-ai-gateway\n\nbase URL for clients: this address with /v1\nmodels: %s\nhealth: /health\n",
@@ -32,6 +36,21 @@ func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
 			Message: "path " + quote(rt.path) + " is not forwarded; the gateway serves the OpenAI API below /v1/ and the engine_routes of its configuration",
 		}).write(w, rt.dialect)
 	}
+}
+
+// serveReadiness says whether requests should come here: not while the process ends,
+// and not while no model can be served.
+func serveReadiness(w http.ResponseWriter, snap *snapshot) {
+	status, text := http.StatusOK, "ok"
+	switch {
+	case caddy.Exiting():
+		status, text = http.StatusServiceUnavailable, "the gateway ends"
+	case !snap.fleet.serves(clock()):
+		status, text = http.StatusServiceUnavailable, "no instance of any model is usable"
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
 }
 
 // modelInfo is one entry of /v1/models, as OpenAI shapes it.
@@ -103,7 +122,7 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	for _, i := range snap.fleet.instances {
 		v := i.state.health.view(now, snap.errorWindow)
 		state := v.phase.String()
-		if i.drain {
+		if i.drain.any() {
 			state = "draining"
 		}
 		report.Instances[i.id] = instanceReport{

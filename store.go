@@ -41,10 +41,13 @@ type store struct {
 	changes   atomic.Uint64 // of phases, of all instances
 	ejections sync.Mutex    // held while one decides whether it may go
 
-	events *bulletin
+	events   *bulletin
+	history  *history
+	rejected atomic.Pointer[event] // why the file is not in force, nil if it is
 
-	stop chan struct{}
-	done sync.WaitGroup
+	asked chan chan<- looked // by [store.reload] for a look at the file
+	stop  chan struct{}
+	done  sync.WaitGroup
 }
 
 // endTime bounds how long the end of a store waits for what it has started: a file
@@ -76,7 +79,8 @@ func releaseStore(s *store) error {
 }
 
 func newStore(path string, logger *zap.Logger) (*store, error) {
-	s := &store{path: path, events: newBulletin(), stop: make(chan struct{})}
+	s := &store{path: path, events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{})}
+	s.subscribe(s.history.add)
 	s.logger.Store(logger)
 	if _, _, err := s.load(); err != nil {
 		return nil, err
@@ -215,6 +219,25 @@ func (s *store) look() (again bool) {
 	return false
 }
 
+// looked is what came of a look at the file.
+type looked struct {
+	changed *swap // nil for nothing
+	err     error
+}
+
+// lookNow loads the file for somebody who has asked for it, and tells at once.
+func (s *store) lookNow() looked {
+	changed, news, err := s.load()
+	switch {
+	case err != nil && (news || !s.told):
+		s.told = true
+		s.rejects(err)
+	case err == nil && news && (changed != nil || s.bad):
+		s.applies(changed)
+	}
+	return looked{changed, err}
+}
+
 // rejects tells that the file is bad.
 func (s *store) rejects(err error) {
 	s.logger.Load().Error("fleet's file is not valid, the last good one stays in force", zap.String("path", s.path), zap.Error(err))
@@ -222,7 +245,9 @@ func (s *store) rejects(err error) {
 		s.bad = true
 		badFiles.Add(1)
 	}
-	s.events.emit(rejection(s.path, err))
+	e := rejection(s.path, err)
+	s.rejected.Store(&e)
+	s.events.emit(e)
 }
 
 // applies tells that the file is in force, and what that changes: nil for nothing,
@@ -231,6 +256,7 @@ func (s *store) applies(changed *swap) {
 	if s.bad {
 		s.bad = false
 		badFiles.Add(-1)
+		s.rejected.Store(nil)
 	}
 	swapTime.SetToCurrentTime()
 	message := "fleet's file is in force"

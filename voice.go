@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
 
@@ -20,14 +21,17 @@ type voice struct {
 	ctx    caddy.Context
 	app    *caddyevents.App
 	logger *zap.Logger
+	policy reverseproxy.Selector // of the Caddyfile, or nil, as policyName
+	// policyName is that of the policy's module.
+	policyName string
 	// started says that all apps of the configuration run. The events app must not be
 	// asked to emit before: its table of handlers is still being filled, without a lock.
 	started atomic.Bool
 }
 
 // join lets the store speak to the configuration of ctx, which is being provisioned,
-// and registers the metrics there.
-func (s *store) join(ctx caddy.Context) error {
+// and registers the metrics there. The policy is that of the Caddyfile, or nil.
+func (s *store) join(ctx caddy.Context, policy reverseproxy.Selector, policyName string) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
@@ -35,7 +39,7 @@ func (s *store) join(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	v := &voice{ctx: ctx, app: app.(*caddyevents.App), logger: s.logger.Load()}
+	v := &voice{ctx: ctx, app: app.(*caddyevents.App), logger: s.logger.Load(), policy: policy, policyName: policyName}
 	if err := v.app.On("started", v); err != nil {
 		return fmt.Errorf("subscribing to the start of the apps: %w", err)
 	}
@@ -60,6 +64,19 @@ func (b *bulletin) voice() *voice {
 		}
 	}
 	return nil
+}
+
+// lbPolicy returns the policy of the newest configuration that runs and has one, and
+// the name of its module.
+func (b *bulletin) lbPolicy() (policy reverseproxy.Selector, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range slices.Backward(b.voices) {
+		if v.started.Load() && v.ctx.Err() == nil && v.policy != nil {
+			return v.policy, v.policyName
+		}
+	}
+	return nil, ""
 }
 
 // forget lets go of the configurations that have ended, of which one may be newer

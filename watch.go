@@ -56,6 +56,9 @@ func (s *store) watch() {
 			folder.check(err, open)
 			wait(settleTime)
 			continue
+		case answer := <-s.asked:
+			answer <- s.lookNow()
+			continue
 		case <-settle.C:
 			waiting = false
 		case <-poll.C:

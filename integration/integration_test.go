@@ -390,7 +390,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("fmt would change Caddyfile.example to:\n%s", formatted)
 	}
 	modules, _ := run(t, dir, nil, "list-modules")
-	for _, module := range []string{"http.handlers.ai_gateway", "http.handlers.echo_model", "http.reverse_proxy.upstreams.ai_gateway"} {
+	for _, module := range []string{"http.handlers.ai_gateway", "http.handlers.echo_model", "http.reverse_proxy.upstreams.ai_gateway", "admin.api.ai_gateway"} {
 		if !slices.Contains(strings.Split(modules, "\n"), module) {
 			t.Errorf("list-modules shows no %s", module)
 		}

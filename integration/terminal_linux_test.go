@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +70,50 @@ func TestCheckColors(t *testing.T) {
 		if !strings.Contains(shown.String(), "error_window: got less than a second") || strings.Contains(shown.String(), "\x1b[1;31merror:\x1b[0m") != row.color ||
 			strings.Contains(shown.String(), "\x1b") != row.color {
 			t.Errorf("%v: got %q, want colors %v", row.env, &shown, row.color)
+		}
+	}
+}
+
+// TestWatchTerminal guards that status --watch redraws a terminal when something
+// happens, keeps within its width, and gives the cursor back.
+func TestWatchTerminal(t *testing.T) {
+	g := start(t)
+	g.serves(t, "", startInstances(t, 1)...)
+	outside, inside := terminal(t)
+	if err := unix.IoctlSetWinsize(int(inside.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 60}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, g.dir, []string{"CADDY_ADMIN=" + g.admin, "NO_COLOR=1"}, "ai-gateway", "status", "--watch")
+	cmd.Stdout = inside
+	shown := new(log)
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		io.Copy(shown, outside) // ends with an error when the inside is closed
+	}()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	inside.Close()
+	eventually(t, "the first status", func() bool { return strings.Contains(shown.String(), "i0        serving") })
+	g.steer(t, "drain", "i0")
+	eventually(t, "the draining", func() bool { return strings.Contains(shown.String(), "i0        draining") })
+	if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("got %v, want a good end", err)
+	}
+	<-copied
+	text := shown.String()
+	if !strings.HasPrefix(text, "\x1b[?25l") || !strings.HasSuffix(text, "\x1b[?25h") {
+		t.Errorf("got %q, want the cursor hidden and shown again", text)
+	}
+	text = regexp.MustCompile(`\x1b\[[0-9?]*[a-zA-Z]`).ReplaceAllString(text, "")
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimRight(line, "\r") // the terminal adds one
+		if n := utf8.RuneCountInString(line); n > 60 {
+			t.Errorf("got %d characters, want 60 at most: %s", n, line)
 		}
 	}
 }
