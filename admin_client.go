@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // adminClient asks the admin API of a running gateway.
@@ -82,7 +84,7 @@ func (c *adminClient) ask(method, path string, query url.Values, v any) error {
 }
 
 // status returns how the fleet stands.
-func (c *adminClient) status() (st fleetStatus, err error) {
+func (c *adminClient) status() (st *page.Status, err error) {
 	err = c.ask(http.MethodGet, "/status", nil, &st)
 	return st, err
 }

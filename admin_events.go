@@ -17,7 +17,7 @@ const (
 
 // events streams what happens from now on, or after the event that Last-Event-ID
 // names, as server-sent events: the event's kind, its number as the ID, and
-// [eventStatus] as the data. A client that is slower than the history is long gets the
+// [page.Event] as the data. A client that is slower than the history is long gets the
 // event "missed" with the number of those it has missed; nothing is kept for it. The
 // stream ends with the configuration.
 func (c *adminCall) events() error {

@@ -83,7 +83,7 @@ func TestAdminEvents(t *testing.T) {
 	if got := g.listen(t, "0").next(t); got != second || !strings.HasPrefix(got, "id: 1|event: instance_undrained|") {
 		t.Errorf("after 0: got %s, want %s", got, second)
 	}
-	if got := g.status(t).Events; len(got) != 2 || got[0].Kind != instanceUndrained {
+	if got := g.status(t).Events; len(got) != 2 || got[0].Kind != string(instanceUndrained) {
 		t.Errorf("got %+v, want two, the newest first", got)
 	}
 	for range 150 {

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // memberStatus is an instance with its place in the file.
 type memberStatus struct {
 	Model string `json:"model"`
 	Tier  string `json:"tier"`
-	instanceStatus
+	page.Instance
 }
 
 func (c *adminCall) member(i *instance) memberStatus {

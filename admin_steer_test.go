@@ -21,7 +21,7 @@ func TestAdminDrain(t *testing.T) {
 	eventually(t, "50 requests in flight", func() bool { return slow.count() == 50 && other.count() == 50 })
 	check := func(what string, got memberStatus, state, by string) {
 		t.Helper()
-		if got.State != state || got.By != by || got.Name != "slow" {
+		if string(got.State) != state || got.By != by || got.Name != "slow" {
 			t.Errorf("%s: got %+v, want %s by %q", what, got, state, by)
 		}
 	}
@@ -72,7 +72,7 @@ func TestAdminEject(t *testing.T) {
 	out, other := startMoody(t), startMoody(t)
 	g := startAdmin(t, entries(out.entry(`, "name": "out"`), other.entry("")))
 	got := g.steer(t, "out", "eject")
-	if got.State != "ejected" || got.By != "api" || got.Reason != reasonManual || got.WaitSeconds != 0 {
+	if got.State != "ejected" || got.By != "api" || got.Reason != string(reasonManual) || got.WaitSeconds != 0 {
 		t.Errorf("got %+v, want it ejected by hand", got)
 	}
 	g.load(t, freeAddress(t))

@@ -14,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // startAdmin runs a gateway over a fleet's file, with an admin endpoint.
@@ -57,7 +59,7 @@ func (g *adminGateway) good(t testing.TB, method, path string, v any) {
 	must(t, json.Unmarshal([]byte(body), v))
 }
 
-func (g *adminGateway) status(t testing.TB) (s fleetStatus) {
+func (g *adminGateway) status(t testing.TB) (s page.Status) {
 	t.Helper()
 	g.good(t, "GET", "/status", &s)
 	return s
@@ -102,17 +104,17 @@ func TestAdminStatus(t *testing.T) {
 	}
 	var models []string
 	for _, m := range s.Models {
-		models = append(models, m.Name+" "+m.State)
+		models = append(models, m.Name+" "+string(m.State))
 	}
 	if got, want := strings.Join(models, ", "), "m serving, z on_fallback, only serving"; got != want {
 		t.Errorf("models: got %s, want %s", got, want)
 	}
-	got := make(map[string]instanceStatus)
+	got := make(map[string]page.Instance)
 	for _, i := range s.Models[0].Tiers[0].Instances {
 		got[i.Name] = i
 	}
 	for name, want := range map[string]string{"b": "off  ", "c": "draining file ", "d": "ejected  connect", "e": "resting  rate_limit", "f": "half_open  connect"} {
-		if i := got[name]; i.State+" "+i.By+" "+string(i.Reason) != want {
+		if i := got[name]; string(i.State)+" "+i.By+" "+i.Reason != want {
 			t.Errorf("%s: got %+v, want %s", name, i, want)
 		}
 	}

@@ -70,6 +70,7 @@ type Handler struct {
 	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
 
 	store      *store
+	ui         ui
 	plain      *http1.Transport // for instances without TLS, or nil
 	transport  transport
 	goesDirect bool                  // [Handler.direct] may be used
@@ -108,7 +109,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.store, err = acquireStore(h.Config, h.logger); err != nil {
 		return err
 	}
-	return h.store.join(ctx, h.policy, h.policyName)
+	if err := h.store.join(ctx, h.policy, h.policyName); err != nil {
+		return err
+	}
+	h.ui, err = newUI(ctx, h.store)
+	return err
 }
 
 // provisionProxy wraps the proxy's transport and selection policy once it has
@@ -229,6 +234,9 @@ func (h *Handler) Validate() error {
 func (h *Handler) Cleanup() error {
 	var errs []error
 	endStreams(h.logger)
+	if h.ui.Page != nil {
+		h.ui.Close()
+	}
 	if h.store != nil {
 		errs = append(errs, releaseStore(h.store))
 	}
@@ -257,7 +265,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.survive(w, &rt, id)
 	if rt.service != serveProxy {
 		leaveBody(w, r)
-		h.serveOwn(w, &rt, snap)
+		h.serveOwn(w, r, &rt, snap)
 		return nil
 	}
 	asked, body, apiErr := readAsk(r, h.MaxBody)

@@ -18,7 +18,7 @@ const (
 	serveHealth                     // GET /health
 	serveLive                       // GET /livez
 	serveReady                      // GET /readyz
-	serveIndex                      // GET /
+	serveIndex                      // GET /, and what the page there loads
 	serveWrongMethod                // 405
 )
 
@@ -81,17 +81,23 @@ func newRoute(r *http.Request, engineRoutes []string) route {
 	if !canonical(path) {
 		return rt
 	}
-	switch path {
-	case "/v1/models":
+	switch {
+	case path == "/v1/models":
 		rt.service = serveWrongMethod
 		if reading {
 			rt.service = serveModels
 		}
 		return rt
-	case "/health", "/livez", "/readyz", "/":
+	case path == "/health", path == "/livez", path == "/readyz":
 		rt.service = serveWrongMethod
 		if reading {
-			rt.service = map[string]service{"/health": serveHealth, "/livez": serveLive, "/readyz": serveReady, "/": serveIndex}[path]
+			rt.service = map[string]service{"/health": serveHealth, "/livez": serveLive, "/readyz": serveReady}[path]
+		}
+		return rt
+	case isUI(path):
+		rt.service = serveWrongMethod
+		if reading {
+			rt.service = serveIndex
 		}
 		return rt
 	}

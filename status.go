@@ -3,14 +3,13 @@ package aigateway
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
 // serveOwn answers the paths that no instance is asked for.
-func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, rt *route, snap *snapshot) {
 	switch rt.service {
 	case serveModels:
 		h.serveModels(w, rt, snap)
@@ -22,9 +21,7 @@ func (h *Handler) serveOwn(w http.ResponseWriter, rt *route, snap *snapshot) {
 	case serveReady:
 		serveReadiness(w, snap)
 	case serveIndex:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, "caddy-ai-gateway\n\nbase URL for clients: this address with /v1\nmodels: %s\nhealth: /health\n",
-			strings.Join(snap.fleet.models, ", "))
+		h.serveUI(w, r, snap)
 	case serveWrongMethod:
 		(&apiError{
 			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",

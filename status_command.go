@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 func statusCommand() *cobra.Command {
@@ -37,7 +39,7 @@ JSON object on each line, until the command is interrupted.`,
 	watch := cmd.Flags().Bool("watch", false, "go on showing it")
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		v := &statusView{client: c, out: cmd.OutOrStdout(), asJSON: *asJSON, table: (*fleetStatus).table}
+		v := &statusView{client: c, out: cmd.OutOrStdout(), asJSON: *asJSON, table: tableOf}
 		if *watch {
 			return v.watch(cmd.Context())
 		}
@@ -58,7 +60,7 @@ terminal.`,
 	}
 	c.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		v := &statusView{client: c, out: cmd.OutOrStdout(), table: (*fleetStatus).load}
+		v := &statusView{client: c, out: cmd.OutOrStdout(), table: loadOf}
 		if isTerminal(v.out) {
 			return v.watch(cmd.Context())
 		}
@@ -72,7 +74,7 @@ type statusView struct {
 	client *adminClient
 	out    io.Writer
 	asJSON bool
-	table  func(*fleetStatus) table
+	table  func(*page.Status) table
 }
 
 func (v *statusView) once() error {
@@ -84,16 +86,16 @@ func (v *statusView) once() error {
 		return writeObject(v.out, st)
 	}
 	out := bufio.NewWriter(v.out)
-	for _, line := range v.lines(&st) {
+	for _, line := range v.lines(st) {
 		fmt.Fprintln(out, line)
 	}
 	return out.Flush()
 }
 
 // lines are what people see of st.
-func (v *statusView) lines(st *fleetStatus) []string {
+func (v *statusView) lines(st *page.Status) []string {
 	t := v.table(st)
-	return append([]string{st.summary(), ""}, t.lines(wantsColor(v.out))...)
+	return append([]string{summaryOf(st), ""}, t.lines(wantsColor(v.out))...)
 }
 
 // watch shows the status until it is interrupted. A gateway that goes away is waited
@@ -137,7 +139,7 @@ func (v *statusView) redraw() error {
 	st, err := v.client.status()
 	lines := []string{fmt.Sprint(err)}
 	if err == nil {
-		lines = v.lines(&st)
+		lines = v.lines(st)
 	}
 	width, height := 80, 24
 	if f, ok := v.out.(*os.File); ok {
@@ -196,8 +198,8 @@ func (c *adminClient) listen(ctx context.Context, happens chan<- struct{}) {
 	}
 }
 
-// summary is the first line.
-func (st *fleetStatus) summary() string {
+// summaryOf is the first line.
+func summaryOf(st *page.Status) string {
 	file := "in force since " + st.Config.Loaded.Format("15:04:05")
 	if !st.Config.Valid {
 		file = "NOT VALID: " + st.Config.Error
@@ -210,27 +212,27 @@ func percent(share float64) string {
 	return strconv.FormatFloat(100*share, 'f', 1, 64) + "%"
 }
 
-// table has the instances in the order of the file.
-func (st *fleetStatus) table() table {
+// tableOf has the instances in the order of the file.
+func tableOf(st *page.Status) table {
 	t := table{head: []string{"MODEL", "TIER", "INSTANCE", "STATE", "IN FLIGHT", "REQ/S", "ERRORS", "NOTE"}}
 	for _, m := range st.Models {
 		for _, tier := range m.Tiers {
 			for _, i := range tier.Instances {
-				note := i.note()
-				if m.State != "serving" {
-					note = strings.TrimPrefix(note+"; model is "+strings.ReplaceAll(m.State, "_", " "), "; ")
+				note := noteOf(&i)
+				if m.State != page.ModelServing {
+					note = strings.TrimPrefix(note+"; model is "+strings.ReplaceAll(string(m.State), "_", " "), "; ")
 				}
-				t.add(i.State, m.Name, tier.Tier, i.Name, i.State, i.flight(), i.rate(), percent(i.ErrorShare), note)
+				t.add(string(i.State), m.Name, tier.Tier, i.Name, string(i.State), flightOf(&i), rateOf(&i), percent(i.ErrorShare), note)
 			}
 		}
 	}
 	return t
 }
 
-// load has each instance once, those with most to do first.
-func (st *fleetStatus) load() table {
+// loadOf has each instance once, those with most to do first.
+func loadOf(st *page.Status) table {
 	t := table{head: []string{"INSTANCE", "IN FLIGHT", "", "REQ/S", "ERRORS", "STATE", "MODELS", "NOTE"}}
-	var all []instanceStatus
+	var all []page.Instance
 	models := make(map[string][]string)
 	for _, m := range st.Models {
 		for _, tier := range m.Tiers {
@@ -242,19 +244,19 @@ func (st *fleetStatus) load() table {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b instanceStatus) int {
+	slices.SortStableFunc(all, func(a, b page.Instance) int {
 		return cmp.Or(cmp.Compare(b.InFlight, a.InFlight), cmp.Compare(b.RequestsPerSecond, a.RequestsPerSecond))
 	})
 	const bar = 20
 	for _, i := range all {
 		full := max(all[0].InFlight, 1)
-		t.add(i.State, i.Name, i.flight(), strings.Repeat("▇", int(bar*i.InFlight/full)), i.rate(), percent(i.ErrorShare), i.State,
-			strings.Join(models[i.ID], ", "), i.note())
+		t.add(string(i.State), i.Name, flightOf(&i), strings.Repeat("▇", int(bar*i.InFlight/full)), rateOf(&i), percent(i.ErrorShare), string(i.State),
+			strings.Join(models[i.ID], ", "), noteOf(&i))
 	}
 	return t
 }
 
-func (i *instanceStatus) flight() string {
+func flightOf(i *page.Instance) string {
 	text := strconv.FormatInt(i.InFlight, 10)
 	if i.MaxConcurrency > 0 {
 		text += "/" + strconv.Itoa(i.MaxConcurrency)
@@ -262,20 +264,20 @@ func (i *instanceStatus) flight() string {
 	return text
 }
 
-func (i *instanceStatus) rate() string { return strconv.FormatFloat(i.RequestsPerSecond, 'f', 1, 64) }
+func rateOf(i *page.Instance) string { return strconv.FormatFloat(i.RequestsPerSecond, 'f', 1, 64) }
 
-// note says why the instance is in its state, and for how long.
-func (i *instanceStatus) note() string {
+// noteOf says why the instance is in its state, and for how long.
+func noteOf(i *page.Instance) string {
 	var parts []string
 	if i.By != "" {
 		parts = append(parts, "by "+map[string]string{"api": "hand", "file": "the file", "both": "the file and by hand"}[i.By])
 	}
-	if i.Reason != "" && i.Reason != reasonManual {
-		parts = append(parts, string(i.Reason))
+	if i.Reason != "" && i.Reason != string(reasonManual) {
+		parts = append(parts, i.Reason)
 	}
 	if i.WaitSeconds > 0 {
 		wait := time.Duration(i.WaitSeconds * float64(time.Second)).Round(time.Second)
-		parts = append(parts, map[string]string{"ejected": "trial in ", "ramping": "slow start for "}[i.State]+wait.String())
+		parts = append(parts, map[page.InstanceState]string{page.Ejected: "trial in ", page.Ramping: "slow start for "}[i.State]+wait.String())
 	}
 	return strings.Join(parts, ", ")
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // addSteerCommands puts the commands that ask a running gateway below cmd.
@@ -53,7 +55,7 @@ func steerCommand(decision, short, long string) *cobra.Command {
 // String tells in one line how the instance stands.
 func (m memberStatus) String() string {
 	text := fmt.Sprintf("%s is %s, %s in flight", m.Name, m.State, plural(int(m.InFlight), "request"))
-	if note := m.note(); note != "" {
+	if note := noteOf(&m.Instance); note != "" {
 		text += "; " + note
 	}
 	return text
@@ -118,7 +120,7 @@ func (c *adminClient) awaitIdle(ctx context.Context, m memberStatus) (memberStat
 		if m, err = c.member(http.MethodGet, m.ID, "", nil); err != nil {
 			return m, err
 		}
-		if m.State != stateDraining {
+		if m.State != page.Draining {
 			return m, fmt.Errorf("%s does not drain any more, it is %s", m.Name, m.State)
 		}
 		if idle++; m.InFlight > 0 {
@@ -182,10 +184,10 @@ func (e *explanation) write(w io.Writer, color bool) {
 		if c.FirstTokenSeconds > 0 {
 			why += fmt.Sprintf("; a stream must begin within %.0f s", c.FirstTokenSeconds)
 		}
-		t.add(c.State, strconv.Itoa(n+1), c.Name, c.Tier, c.State, why)
+		t.add(string(c.State), strconv.Itoa(n+1), c.Name, c.Tier, string(c.State), why)
 	}
 	for _, c := range e.Others {
-		t.add(c.State, "–", c.Name, c.Tier, c.State, c.Why)
+		t.add(string(c.State), "–", c.Name, c.Tier, string(c.State), c.Why)
 	}
 	t.write(w, color)
 }

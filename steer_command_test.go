@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/echomodel"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // commands runs a command against the admin endpoint.
@@ -70,7 +72,7 @@ other     0                                0.0    0.0%    ejected   m       by h
 `, "explain", "--model", "m")
 	f("slow is serving, 0 requests in flight\n", "undrain", "slow")
 	out, err := g.command("status", "--json")
-	var st fleetStatus
+	var st page.Status
 	if err != nil || json.Unmarshal([]byte(out), &st) != nil || len(st.Models) != 1 || strings.Contains(out, "sk-secret") {
 		t.Errorf("--json: got %s, %v", out, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // table is rows of cells for a terminal.
@@ -31,7 +33,7 @@ func (t *table) add(state string, cells ...string) {
 
 // stateColors are those of the rows that want to be seen.
 var stateColors = map[string]string{
-	"ejected": red, "half_open": yellow, "ramping": yellow, stateDraining: yellow, stateResting: yellow, "✗": red,
+	"ejected": red, "half_open": yellow, "ramping": yellow, string(page.Draining): yellow, string(page.Resting): yellow, "✗": red,
 }
 
 // lines returns the table with columns two blanks apart.

@@ -74,6 +74,7 @@ type Instance struct {
 	UpstreamModel     string        `json:"upstream_model,omitempty"` // what it calls the model, if not the same
 	Engine            string        `json:"engine,omitempty"`
 	State             InstanceState `json:"state"`
+	By                string        `json:"by,omitempty"`           // who lets it drain, or took it out: "file", "api" or "both"
 	Reason            string        `json:"reason,omitempty"`       // of the state, in a word such as "connect"
 	WaitSeconds       float64       `json:"wait_seconds,omitempty"` // until the state may end by itself
 	InFlight          int64         `json:"in_flight"`
@@ -124,7 +125,7 @@ type Spark struct {
 // Event is something that happened once.
 type Event struct {
 	At       time.Time `json:"at"`
-	Kind     string    `json:"kind"` // such as "ejected", see the texts "event.…"
+	Kind     string    `json:"kind"` // such as "instance_ejected", see the texts "event.…"
 	Severity Severity  `json:"severity"`
 	Instance string    `json:"instance,omitempty"` // its name
 	Model    string    `json:"model,omitempty"`
@@ -134,7 +135,7 @@ type Event struct {
 
 // Alert is something that people have been told of and that is not over.
 type Alert struct {
-	Kind     string    `json:"kind"` // one of the kinds of events
+	Kind     string    `json:"kind"` // such as "instance_ejected", see the texts "event.…"
 	Severity Severity  `json:"severity"`
 	Since    time.Time `json:"since"`
 	Instance string    `json:"instance,omitempty"`
