@@ -153,6 +153,7 @@ func (a *attempt) settle(v verdict) {
 	a.settled = true
 	x := a.exchange
 	x.last = v
+	x.pool.pulse.settled(v)
 	r := result{verdict: v, begun: a.begun, ended: clock(), trial: a.trial, rest: a.rest}
 	rules := x.rules(a.instance)
 	c, changed := a.instance.state.health.settle(r, &rules)

@@ -20,6 +20,6 @@ admin endpoint. The others need none.`,
 
 // addCommands puts the commands below cmd, which is caddy ai-gateway.
 func addCommands(cmd *cobra.Command) {
-	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand(), doctorCommand())
+	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand(), doctorCommand(), testAlertCommand())
 	addSteerCommands(cmd)
 }

@@ -2,14 +2,15 @@ package aigateway
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
 // Config is the content of config.json5: the fleet and how it is run. The file
@@ -40,9 +41,12 @@ type Config struct {
 	// duration such as "5m". The default is 300.
 	ErrorWindow Seconds `json:"error_window"`
 
-	// AlertCooldown is the silence after an alert about an instance, in seconds or
-	// as a duration. The default is 300.
+	// AlertCooldown is the silence after an alert about an instance before it is said
+	// to fail again, in seconds or as a duration. The default is 300.
 	AlertCooldown Seconds `json:"alert_cooldown"`
+
+	// Alerts says who is told of what goes wrong. The default is nobody.
+	Alerts alert.Config `json:"alerts"`
 
 	// Timeouts are the deadlines of an attempt, for all instances that do not set
 	// their own.
@@ -176,39 +180,8 @@ var (
 	engines    = []string{"vllm", "sglang", "llama.cpp", "ollama", "tgi", "generic"}
 )
 
-// Seconds is a time that the file gives as a number of seconds or as a text such
-// as "1m30s".
-type Seconds time.Duration
-
-// UnmarshalValue reads v, a value of the file.
-func (s *Seconds) UnmarshalValue(v any) error {
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case int64:
-		return s.set(float64(v) * float64(time.Second))
-	case float64:
-		return s.set(v * float64(time.Second))
-	case string:
-		d, err := time.ParseDuration(v)
-		if err != nil {
-			return errors.New(`got a text that is no duration, want seconds or a text such as "1m30s"`)
-		}
-		return s.set(float64(d))
-	default:
-		return errors.New(`got a boolean, want seconds or a text such as "1m30s"`)
-	}
-}
-
-// set takes d nanoseconds.
-func (s *Seconds) set(d float64) error {
-	const longest = 10 * 365 * 24 * time.Hour
-	if d < 0 || d > float64(longest) {
-		return errors.New("got a time outside of 0 to 10 years")
-	}
-	*s = Seconds(d)
-	return nil
-}
+// Seconds is a time of the file.
+type Seconds = json5.Seconds
 
 // expandPlaceholders replaces {env.NAME} and {file.PATH} in s. Other braces stay
 // as they are. An error names what is missing and never shows a value.

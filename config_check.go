@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"errors"
 	"maps"
 	"net/url"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
@@ -73,6 +75,7 @@ func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
 	}
 	ch.record(&c.Record)
+	ch.alerts(&c.Alerts)
 	for n, path := range c.EngineRoutes {
 		if !canonical(path) || path == "/" {
 			ch.report([]any{"engine_routes", n}, "got a text that is no path such as /tokenize, without query, escapes or empty parts")
@@ -87,6 +90,14 @@ func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
 		ch.duplicates(c)
 	}
 	return ch.problems
+}
+
+// alerts reports what package alert finds wrong with the group of that name.
+func (c *checker) alerts(cfg *alert.Config) {
+	mistakes, _ := errors.AsType[alert.CheckErrors](cfg.Check())
+	for _, m := range mistakes {
+		c.report(append([]any{"alerts"}, m.Path...), "%s", m.Text)
+	}
 }
 
 func (c *checker) oneOf(path []any, got string, allowed []string, hint string) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
@@ -112,7 +113,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
 	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
@@ -418,6 +419,51 @@ func TestConfigMissingPlaceholders(t *testing.T) {
 	f(with(`api_key: 'x{file.keys/gone.txt}'`), `1:24: instances[0].api_key: file placeholder: stat `+gone+`: no such file or directory`)
 	f(with(`api_key: '{file.}'`), `1:24: instances[0].api_key: file placeholder: `+dir+` is no regular file`)
 	f(with(`api_key: '{file.large.txt}'`), `1:24: instances[0].api_key: file placeholder: `+filepath.Join(dir, "large.txt")+` is larger than 65536 bytes`)
+}
+
+// TestConfigAlertMistakes guards the words for each mistake in alerts.
+func TestConfigAlertMistakes(t *testing.T) {
+	f := mistakeTest(t, t.TempDir())
+	const kinds = `pool_empty, key_refused, budget_over, instance_ejected, fallback_in_use, model_missing, config_rejected, records_dropped, ` +
+		`disk_low, error_rate, slow_first_token, budget_near`
+	types := strings.Join(alert.Types(), ", ")
+	group := func(member string, want ...string) {
+		t.Helper()
+		f(setting(`alerts: {`+member+`}`), want...) // from 1:69 on
+	}
+	one := func(member string, want ...string) {
+		t.Helper()
+		f(receiver(member), want...) // from 1:82 on
+	}
+	f(setting(`alerts: []`), `1:68: alerts: got an array, want an object`)
+	f(setting(`alert: {}`), `1:60: unknown member "alert"; did you mean "alerts"?`)
+	group(`receiver: []`, `1:69: alerts: unknown member "receiver"; did you mean "receivers"?`)
+	group(`cooldown: 1`, `1:69: alerts: unknown member "cooldown"; known members are name, receivers, group_wait, group_interval, repeat, error_rate, slow_first_token, keep_state`)
+	group(`name: 'a\nb'`, `1:75: alerts.name: want one line of at most 100 bytes`)
+	group(`group_wait: '2h'`, `1:81: alerts.group_wait: got more than an hour, want 0 to 3600`)
+	group(`group_wait: 'soon'`, `1:81: alerts.group_wait: got a text that is no duration, want seconds or a text such as "1m30s"`)
+	group(`group_interval: 0`, `1:85: alerts.group_interval: got less than a second, want 1 or more`)
+	group(`repeat: 60`, `1:77: alerts.repeat: got a time shorter than group_interval, want 0, or as much or more`)
+	group(`error_rate: 1.5`, `1:81: alerts.error_rate: got a number outside of 0 to 1`)
+	group(`slow_first_token: -1`, `1:87: alerts.slow_first_token: got a time outside of 0 to 10 years`)
+	group(`keep_state: 'no'`, `1:81: alerts.keep_state: got a string, want true or false`)
+	group(`receivers: {}`, `1:80: alerts.receivers: got an object, want an array`)
+	group(`receivers: [null]`, `1:81: alerts.receivers[0]: missing url, want the address that the service shows, or one such as telegram://token@telegram?chats=1`)
+	group(`receivers: [{url: 'wecom://a'}, {url: 'wecom://b'}]`,
+		`1:101: alerts.receivers[1]: the same name as receivers[0], or both have none; give them different ones`)
+	one(`name: 'a b', url: 'wecom://a'`, `1:88: alerts.receivers[0].name: want at most 64 letters, digits and signs, without spaces`)
+	one(`url: 'https://h/x'`, `1:81: alerts.receivers[0]: missing type, want one of `+types)
+	one(`type: 'phone', url: 'https://h/x'`, `1:88: alerts.receivers[0].type: want one of `+types)
+	one(`url: 'pager://h'`, `1:87: alerts.receivers[0].url: the scheme is none of `+types)
+	one(`type: 'slack', url: 'https://'`, `1:102: alerts.receivers[0].url: missing host`)
+	one(`type: 'slack', url: 'https://u:p@h/'`, `1:102: alerts.receivers[0].url: holds a user name, which is not sent; want the address alone`)
+	one(`url: 'wecom://a', kinds: ['pool_empty', 'pool-empty']`, `1:122: alerts.receivers[0].kinds[1]: want one of `+kinds)
+	one(`url: 'wecom://a', min_severity: 'fatal'`, `1:114: alerts.receivers[0].min_severity: want one of info, warning, critical`)
+	one(`url: 'wecom://a', language: 'de'`, `1:110: alerts.receivers[0].language: want en or zh`)
+	one(`url: 'wecom://a', max_per_minute: -1`, `1:116: alerts.receivers[0].max_per_minute: got -1, want 1 to 6000, or 0 for what the service allows`)
+	one(`url: 'wecom://a', send_resolved: 1`, `1:115: alerts.receivers[0].send_resolved: got a number, want true or false`)
+	one(`url: 'wecom://a', secert: 's'`, `1:100: alerts.receivers[0]: unknown member "secert"; did you mean "secret"?`)
+	one(`url: '{env.AIGATEWAY_TEST_NONE}'`, `1:87: alerts.receivers[0].url: environment variable AIGATEWAY_TEST_NONE is not set`)
 }
 
 // TestConfigMistakesAreBounded guards that a large file that is wrong in every

@@ -6,18 +6,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
 // parseConfig reads the text of a config.json5 whose relative paths start at dir.
 // An error is [json5.Errors].
 func parseConfig(src []byte, dir string) (*Config, error) {
-	return parseConfigWith(src, dir, func(s string) (string, error) { return expandPlaceholders(s, dir) })
-}
-
-// parseConfigWith is parseConfig with another way to resolve placeholders.
-func parseConfigWith(src []byte, dir string, expand func(string) (string, error)) (*Config, error) {
-	return readConfigWith(src, expand).result(dir)
+	return readConfig(src, dir).result(dir)
 }
 
 // reading is what came of the text of a config.json5.
@@ -43,6 +39,7 @@ func readConfig(src []byte, dir string) reading {
 	return readConfigWith(src, func(s string) (string, error) { return expandPlaceholders(s, dir) })
 }
 
+// readConfigWith is readConfig with another way to resolve placeholders.
 func readConfigWith(src []byte, expand func(string) (string, error)) reading {
 	doc, err := json5.Parse(src, "redact") // whose patterns may hold what they are to hide
 	if err != nil {
@@ -51,9 +48,10 @@ func readConfigWith(src []byte, expand func(string) (string, error)) reading {
 	c := &Config{
 		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
-		Record: defaultRecord, Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
+		Record: defaultRecord, Alerts: alert.Defaults(), Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}
 	all := mistakesOf(doc.Decode(c, json5.Options{String: expand}))
+	c.Alerts.Cooldown = time.Duration(c.AlertCooldown)
 	all = append(all, c.check(doc, all)...)
 	slices.SortStableFunc(all, byPlace)
 	return reading{c, doc, all}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
 )
 
 // parsed returns the configuration that src stands for, in dir.
@@ -44,8 +46,11 @@ func ancestorConfig(dir string) *Config {
 		ErrorThreshold:        10,
 		ErrorWindow:           seconds(300),
 		AlertCooldown:         seconds(300),
-		Record:                defaultRecord,
-		Retries:               RetriesConfig{Attempts: 3, Time: seconds(600), Ratio: 0.2, MaxBody: 32 << 20},
+		Alerts: alert.Config{
+			GroupWait: seconds(30), GroupInterval: seconds(300), Repeat: seconds(4 * 3600), ErrorRate: 0.2, KeepState: true, Cooldown: 300 * time.Second,
+		},
+		Record:  defaultRecord,
+		Retries: RetriesConfig{Attempts: 3, Time: seconds(600), Ratio: 0.2, MaxBody: 32 << 20},
 		EngineRoutes: []string{
 			"/tokenize", "/detokenize", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/classify", "/pooling",
 		},
@@ -99,7 +104,8 @@ func TestConfigDefaults(t *testing.T) {
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
 		max_concurrency: null, headers: null, engine: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
-		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null}`
+		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null,
+		alerts: {name: null, receivers: null, group_wait: null, group_interval: null, repeat: null, error_rate: null, slow_first_token: null, keep_state: null}}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	want.Instances, want.FallbackInstances = nil, want.Instances
 	src = `{fallback_instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
@@ -121,7 +127,13 @@ func TestConfigMembers(t *testing.T) {
 			enabled: false, raw: 'always', complete_only: true, endpoints: ['chat'], sample: 0.5, opt_out: false, redact: ['a+'], utc: true,
 			min_free: 0, max_age: '24h', max_size: 1e9, compress: 'zstd',
 		},
-		data_dir: '/var/lib/gateway', load_balancing_strategy: 'least_connections', error_threshold: 1, error_window: 1, alert_cooldown: 0,
+		data_dir: '/var/lib/gateway', load_balancing_strategy: 'least_connections', error_threshold: 1, error_window: 1, alert_cooldown: 9,
+		alerts: {
+			name: 'gw', group_wait: 1, group_interval: '1m', repeat: 0, error_rate: 0, slow_first_token: 20, keep_state: false, receivers: [{
+				name: 'ops', type: 'webhook', url: 'https://h/x', secret: 's', kinds: ['pool_empty'], min_severity: 'critical', language: 'zh',
+				send_resolved: false, max_per_minute: 3,
+			}],
+		},
 		engine_routes: ['/generate', '/v1/score'],
 	}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
@@ -140,6 +152,13 @@ func TestConfigMembers(t *testing.T) {
 		},
 		Retries: RetriesConfig{Attempts: 5, Time: seconds(60), Ratio: 0.5, MaxBody: 1e6}, StreamKeepalive: seconds(15),
 		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),
+		AlertCooldown: seconds(9),
+		Alerts: alert.Config{
+			Name: "gw", GroupWait: seconds(1), GroupInterval: seconds(60), SlowFirstToken: seconds(20), Cooldown: 9 * time.Second, Receivers: []alert.Receiver{{
+				Name: "ops", Type: "webhook", URL: "https://h/x", Secret: "s", Kinds: []string{"pool_empty"}, MinSeverity: "critical", Language: "zh",
+				SendResolved: new(false), MaxPerMinute: 3,
+			}},
+		},
 		EngineRoutes: []string{"/generate", "/v1/score"},
 	})
 	if got := parsed(t, at(`http://h`)[:len(at(`http://h`))-1]+`, engine_routes: []}`, "/").EngineRoutes; len(got) > 0 {

@@ -355,6 +355,27 @@ func TestEditEnvironment(t *testing.T) {
 	e.refused("environment variable EDIT_TEST_D is not set", append(newEntry, "--api-key-env", "EDIT_TEST_D")...)
 }
 
+// TestEditReceivers guards that an edit shows no address of a receiver, and does not need
+// those that are placeholders.
+func TestEditReceivers(t *testing.T) {
+	const file = `{
+  alerts: { receivers: [
+    { type: 'dingtalk', url: '{env.EDIT_TEST_A}', secret: 'hunter2' },
+    { type: 'slack', url: 'https://h/services/T/B/hunter2', name: 'a' }, // https://hooks.slack.com/services/T/B/hunter2
+    //{ url: 'gotify://h/hunter2' },
+    { url: 'telegram://hunter2@telegram?chats=1' } ] }, instances: [ {url: 'http://a:1/v1', model_name: 'm'} ],
+}
+`
+	e := newEditRun(t, file)
+	out, _, err := e.run(append(newEntry, "--dry-run")...)
+	if err != nil || !strings.Contains(out, "gotify://***") || strings.Contains(out, "hunter2") {
+		t.Errorf("got %s, %v, want a diff without what opens a receiver", out, err)
+	}
+	if _, _, err := e.run(newEntry...); err != nil || !strings.Contains(e.text(), "http://n:1/v1") {
+		t.Errorf("got %s, %v, want the new instance", e.text(), err)
+	}
+}
+
 // TestEditParallel guards that of edits at the same time none is lost.
 func TestEditParallel(t *testing.T) {
 	const n = 20

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
@@ -27,6 +29,9 @@ type fleetEntry struct {
 	host string // HOST:PORT
 }
 
+// receiverAddress matches the path of a receiver's url.
+var receiverAddress = regexp.MustCompile(`^alerts\.receivers\[\d+\]\.url$`)
+
 // readFleetText reads and checks text, whose relative paths start at dir, as the gateway
 // does, but for placeholders that have no value here: as the gateway's environment is
 // another one than a shell's, those are excused that stood in before, the content before
@@ -45,7 +50,11 @@ func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, erro
 			s = strings.ReplaceAll(s, "{"+missing.name+"}", strings.NewReplacer("/", "-", "\\", "-", ":", "-").Replace(missing.name))
 		}
 	}
-	config, err := parseConfigWith(text, dir, expand)
+	read := readConfigWith(text, expand)
+	if len(f.excused) > 0 { // an address of a receiver may be a placeholder as a whole
+		read.mistakes = slices.DeleteFunc(read.mistakes, func(m *json5.Error) bool { return receiverAddress.MatchString(m.Path) })
+	}
+	config, err := read.result(dir)
 	if err != nil {
 		return nil, detailed{err}
 	}

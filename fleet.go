@@ -156,6 +156,7 @@ type pool struct {
 	tiers  [2]*rotation
 	drains bool // all its instances are off, and one at least drains
 	budget *retryBudget
+	pulse  pulse
 
 	changes *atomic.Uint64 // of the store: counts changes of phase
 	census  atomic.Pointer[census]

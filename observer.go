@@ -26,6 +26,7 @@ type observer struct {
 	seen    uint64                 // changes that pools is up to date with
 	pools   map[string]standing    // by model
 	losses  losses
+	trends  trends
 	dropped int64 // events, as the log knows
 }
 
@@ -88,6 +89,7 @@ func (o *observer) look(now time.Time) {
 	}
 	o.lookAtPools()
 	o.lookAtInstances()
+	o.trends.look(o.snapshot(), now)
 	for _, e := range o.losses.look(o.snapshot().recorder, now) {
 		o.tell(e)
 	}

@@ -118,6 +118,9 @@ func (rl *relay) drop(v verdict) error {
 func (rl *relay) commit() {
 	a := rl.attempt
 	a.begins()
+	if x := a.exchange; x.ask.stream {
+		x.pool.pulse.begins(clock()-x.began, x.snap.slowFirstToken)
+	}
 	a.watch.begin(clock(), reasonStall, a.instance.deadlines.stall)
 	if rl.stream != nil && rl.stream.Ended() {
 		rl.finish()

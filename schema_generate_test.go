@@ -32,6 +32,7 @@ type subschema struct {
 	Minimum              *float64         `json:"minimum,omitempty"`
 	Maximum              *float64         `json:"maximum,omitempty"`
 	MinItems             int              `json:"minItems,omitempty"`
+	MaxItems             int              `json:"maxItems,omitempty"`
 	Items                *subschema       `json:"items,omitempty"`
 	Required             []string         `json:"required,omitempty"`
 	Properties           schemaProperties `json:"properties,omitempty"`
@@ -87,7 +88,7 @@ type schemaMaker struct {
 func makeSchema(t testing.TB) []byte {
 	t.Helper()
 	m := &schemaMaker{docs: make(map[string]string), used: make(map[string]bool)}
-	for _, file := range []string{"config.go", "record_config.go"} {
+	for _, file := range []string{"config.go", "record_config.go", "internal/alert/config.go"} {
 		if err := m.readDocs(file); err != nil {
 			t.Fatal(err)
 		}
@@ -152,11 +153,13 @@ func (m *schemaMaker) readDocs(file string) error {
 		}
 		for _, spec := range decl.Specs {
 			spec := spec.(*ast.TypeSpec)
-			m.docs[spec.Name.Name] = decl.Doc.Text()
+			name := typeName(file, spec.Name.Name)
+			// As of the name that it has here.
+			m.docs[name] = strings.Replace(decl.Doc.Text(), spec.Name.Name, name, 1)
 			if structure, ok := spec.Type.(*ast.StructType); ok {
 				for _, field := range structure.Fields.List {
-					for _, name := range field.Names {
-						m.docs[spec.Name.Name+"."+name.Name] = field.Doc.Text()
+					for _, member := range field.Names {
+						m.docs[name+"."+member.Name] = field.Doc.Text()
 					}
 				}
 			}
@@ -165,12 +168,22 @@ func (m *schemaMaker) readDocs(file string) error {
 	return nil
 }
 
+// typeName returns what a type is called here: two packages have a Config.
+func typeName(place, name string) string {
+	if strings.Contains(place, "internal/alert") && name == "Config" {
+		return "AlertsConfig"
+	}
+	return name
+}
+
+func nameOf(t reflect.Type) string { return typeName(t.PkgPath(), t.Name()) }
+
 // description returns a comment as prose: without the breaks of its lines, and
 // with subject in place of the Go name that it begins with.
 func (m *schemaMaker) description(goName, subject string) string {
 	doc, ok := m.docs[goName]
 	if !ok || doc == "" {
-		panic(goName + " has no comment in config.go or record_config.go")
+		panic(goName + " has no comment")
 	}
 	doc = strings.ReplaceAll(strings.Join(strings.Split(strings.TrimSpace(doc), "\n"), " "), "  ", "\n\n")
 	short := goName[strings.LastIndexByte(goName, '.')+1:]
@@ -190,11 +203,14 @@ func (m *schemaMaker) description(goName, subject string) string {
 // get a definition of their own.
 func (m *schemaMaker) object(v reflect.Value) *subschema {
 	t := v.Type()
-	s := &subschema{Description: m.description(t.Name(), ""), Type: "object", AdditionalProperties: false}
+	s := &subschema{Description: m.description(nameOf(t), ""), Type: "object", AdditionalProperties: false}
 	for i := range t.NumField() {
 		field := t.Field(i)
 		name := field.Tag.Get("json")
-		key := t.Name() + "." + field.Name
+		if name == "-" {
+			continue
+		}
+		key := nameOf(t) + "." + field.Name
 		rule := schemaRules[key]
 		m.used[key] = true
 		member := m.value(v.Field(i), rule)
@@ -226,7 +242,7 @@ func (m *schemaMaker) define(t reflect.Type, s *subschema) {
 	m.defs = append(m.defs, namedSchema{defName(t), s})
 }
 
-func defName(t reflect.Type) string { return strings.ToLower(strings.TrimSuffix(t.Name(), "Config")) }
+func defName(t reflect.Type) string { return strings.ToLower(strings.TrimSuffix(nameOf(t), "Config")) }
 
 func refTo(t reflect.Type) *subschema { return &subschema{Ref: "#/$defs/" + defName(t)} }
 
@@ -255,6 +271,9 @@ func (m *schemaMaker) value(v reflect.Value, rule schemaRule) *subschema {
 		return &subschema{Type: kinds}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Pointer:
 		return &subschema{Type: kinds, Items: refTo(t.Elem().Elem())}
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		m.object(reflect.Zero(t.Elem()))
+		return &subschema{Type: kinds, MaxItems: rule.items, Items: refTo(t.Elem())}
 	case t.Kind() == reflect.Slice:
 		return &subschema{Type: kinds, Items: text(rule.text, false)}
 	case t.Kind() == reflect.Map:
@@ -297,9 +316,12 @@ func text(bounds *subschema, null bool) *subschema {
 // seconds returns the schema of a time; what a text says in its unit is not
 // compared with the bounds.
 func (m *schemaMaker) seconds(rule schemaRule) *subschema {
-	const longest = float64(10 * 365 * 24 * time.Hour / time.Second)
+	longest := float64(10 * 365 * 24 * time.Hour / time.Second)
+	if rule.most > 0 {
+		longest = rule.most
+	}
 	s := &subschema{AnyOf: []*subschema{
-		{Type: "number", Minimum: &rule.least, Maximum: new(longest)}, {Ref: "#/$defs/duration"}, {Ref: "#/$defs/placeholder"}, {Type: "null"},
+		{Type: "number", Minimum: &rule.least, Maximum: &longest}, {Ref: "#/$defs/duration"}, {Ref: "#/$defs/placeholder"}, {Type: "null"},
 	}}
 	if rule.orZero {
 		s.AnyOf = append([]*subschema{{Const: 0}}, s.AnyOf...)

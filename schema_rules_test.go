@@ -1,5 +1,7 @@
 package aigateway
 
+import "github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
+
 // schemaRule is what check knows of a member and its Go type does not.
 type schemaRule struct {
 	required bool
@@ -9,6 +11,7 @@ type schemaRule struct {
 	least    float64    // of a number
 	most     float64    // of a number; 0 is none
 	orZero   bool       // 0 is allowed below least
+	items    int        // at most, in a list; 0 is no limit
 	examples []any
 }
 
@@ -55,6 +58,21 @@ var schemaRules = map[string]schemaRule{
 		examples: []any{map[string]string{"/v1/embeddings": "/embed?version=1"}},
 	},
 
+	"AlertsConfig.Name":          {text: &subschema{MaxLength: 100, Pattern: noControls}, examples: []any{"gateway-1"}},
+	"AlertsConfig.Receivers":     {items: 100},
+	"AlertsConfig.GroupWait":     {most: 3600, examples: []any{30}},
+	"AlertsConfig.GroupInterval": {least: 1, examples: []any{300, "5m"}},
+	"AlertsConfig.ErrorRate":     {most: 1},
+	"AlertsConfig.Repeat":        {examples: []any{14400, "4h"}},
+
+	"Receiver.Name":         {text: &subschema{MaxLength: 64, Pattern: `^[!#-\[\]-~]*$`}, examples: []any{"ops"}},
+	"Receiver.Type":         {text: &subschema{Enum: append([]string{""}, alert.Types()...)}},
+	"Receiver.URL":          {required: true, text: &subschema{MinLength: 1}, examples: []any{"{env.DINGTALK_URL}"}},
+	"Receiver.Kinds":        {text: &subschema{Enum: alertKinds()}},
+	"Receiver.MinSeverity":  {text: &subschema{Enum: []string{"", "info", "warning", "critical"}}},
+	"Receiver.Language":     {text: &subschema{Enum: []string{"", "en", "zh"}}},
+	"Receiver.MaxPerMinute": {most: 6000},
+
 	"RetriesConfig.Attempts": {least: 1, most: 100},
 	"RetriesConfig.Ratio":    {most: 10},
 
@@ -64,4 +82,11 @@ var schemaRules = map[string]schemaRule{
 	"RecordConfig.Redact":    {text: &subschema{MinLength: 1}, examples: []any{[]string{"sk-[A-Za-z0-9]{20,}"}}},
 	"RecordConfig.MaxAge":    {least: 3600, orZero: true, examples: []any{2592000, "720h"}},
 	"RecordConfig.Compress":  {text: &subschema{Enum: compressKinds}},
+}
+
+func alertKinds() (all []string) {
+	for _, kind := range alert.Kinds() {
+		all = append(all, string(kind))
+	}
+	return all
 }

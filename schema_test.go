@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	titanous "github.com/titanous/json5"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
@@ -93,6 +94,9 @@ func setting(member string) string {
 	return `{fallback_instances: [{url: 'http://f', model_name: 'm'}], ` + member + `}`
 }
 
+// receiver returns a file with a receiver of alerts of these members.
+func receiver(members string) string { return setting(`alerts: {receivers: [{` + members + `}]}`) }
+
 // beyondSchema are the mistakes that a schema cannot know: what compares two
 // places of the file, what is outside of it, and what takes more than a pattern to
 // read. Each has words of its message and a sample.
@@ -106,6 +110,16 @@ var beyondSchema = []struct{ words, sample string }{
 	{`port from 1`, at(`http://h:65536`)},
 	{`belongs to the connection`, with(`headers: {Host: 'h'}`)},
 	{`no regular expression`, setting(`record: {redact: ['(']}`)},
+	{`shorter than group_interval`, setting(`alerts: {repeat: 299}`)},
+	{`want one line`, setting(`alerts: {name: ' a'}`)},
+	{`missing type`, receiver(`url: 'https://h'`)},
+	{`the scheme`, receiver(`url: 'x://h'`)},
+	{`receivers[0].url: missing host`, receiver(`type: 'webhook', url: 'https://'`)},
+	{`a user name, which is not sent`, receiver(`type: 'webhook', url: 'https://u@h'`)},
+	{`is no URL`, receiver(`type: 'webhook', url: 'https://%'`)},
+	{`want a URL that begins with pushplus`, receiver(`type: 'pushplus', url: 'https://h'`)},
+	{`missing token`, receiver(`url: 'pushplus://'`)},
+	{`more than an hour`, setting(`alerts: {group_wait: '2h'}`)},
 	{`less than`, setting(`error_window: '500ms'`)},
 	{`outside of 0 to 10 years`, setting(`error_window: '100000h'`)},
 	{`number is out of range`, with(`max_concurrency: 1e19`)},
@@ -119,7 +133,7 @@ var durationText = regexp.MustCompile(`'\+?([0-9.]+(ns|us|µs|ms|s|m|h)|0')`)
 func isBeyondSchema(src, message string) bool {
 	for _, class := range beyondSchema {
 		if strings.Contains(message, class.words) {
-			ofTime := strings.HasPrefix(class.words, "less") || strings.HasPrefix(class.words, "outside")
+			ofTime := strings.HasPrefix(class.words, "less") || strings.HasPrefix(class.words, "more") || strings.HasPrefix(class.words, "outside")
 			return !ofTime || durationText.MatchString(src)
 		}
 	}
@@ -182,12 +196,13 @@ func TestSchemaAgrees(t *testing.T) {
 		`null`, `true`, `false`, `[]`, `{}`, `[null]`, `[[]]`, `[{}]`, `{x: null}`, `{x: 1}`, `{x: {}}`, `['']`, `[1]`, `{'': ''}`, `{'/a': '/b'}`, `{'/a': 'b'}`,
 		`{'/': '/'}`, `{'/a/./b': '/b'}`, `{'/a': '/b?c=d'}`, `{'/a': '/b?c d'}`, `{'/a': '/b/..c/.d'}`, `{'X-A': 'b'}`, `{'X-A': 'b\n'}`, `{'X A': 'b'}`, `{connect: 1}`,
 		`{attempts: 1}`, `{raw: 'never'}`, `{url: 'http://h', model_name: 'm'}`,
+		`{group_wait: 1}`, `[{type: 'webhook', url: 'https://h'}]`, `[{type: 'webhook'}]`,
 		`['/a']`, `['/a/']`, `['/a/..']`, `['/a/..b/...']`, `['/a?b']`, `['chat']`, `['chat', 'x']`, `['a*']`, `['{env.AIGATEWAY_TEST_SET}']`,
 		`''`, `'x'`, `'*'`, `'a b'`, `'a\nb'`, `'ä'`, `'a/b'`, `'0'`, `'1'`, `'1s'`, `'+1.5h'`, `'.5m'`, `'1.m2s'`, `'1h30m'`, `'-1s'`, `'5 m'`, `'1d'`, `'m'`, `'.s'`, `'1e3s'`,
 		`'{env.AIGATEWAY_TEST_SET}'`, `'http://h/v1'`, `'HTTPS://h:8/'`, `'ftp://h'`, `'http://u@h'`, `'http://h?q'`, `'http://h/a/'`,
 		`'` + strings.Repeat("n", 64) + `'`, `'` + strings.Repeat("n", 65) + `'`, `'` + strings.Repeat("n", 257) + `'`,
 	}
-	for _, words := range [][]string{strategies, engines, rawKinds, recordedAPIs, compressKinds} {
+	for _, words := range [][]string{strategies, engines, rawKinds, recordedAPIs, compressKinds, alertKinds(), {"info", "zh", "webhook", "pushplus"}} {
 		for _, word := range words {
 			values = append(values, `'`+word+`'`, `'`+strings.ToUpper(word)+`'`, `['`+word+`']`)
 		}
@@ -202,13 +217,17 @@ func TestSchemaAgrees(t *testing.T) {
 	members, compared, refused := 0, 0, 0
 	f := func(of reflect.Type, form string) {
 		for field := range of.Fields() {
-			members++
 			name := field.Tag.Get("json")
+			if name == "-" {
+				continue
+			}
+			members++
 			for _, value := range values {
 				src := fmt.Sprintf(form, `'`+name+`': `+value)
 				switch name { // the form has one already
 				case "url":
 					src = strings.Replace(src, `, url: 'http://h', model_name: 'm'}]}`, `, model_name: 'm'}]}`, 1)
+					src = strings.Replace(src, `, url: 'pushplus://key'}`, `}`, 1)
 				case "model_name":
 					src = strings.Replace(src, `, url: 'http://h', model_name: 'm'}]}`, `, url: 'http://h'}]}`, 1)
 				}
@@ -230,6 +249,8 @@ func TestSchemaAgrees(t *testing.T) {
 	f(reflect.TypeFor[TimeoutsConfig](), setting(`timeouts: {%s}`))
 	f(reflect.TypeFor[RetriesConfig](), setting(`retries: {%s}`))
 	f(reflect.TypeFor[RecordConfig](), setting(`record: {%s}`))
+	f(reflect.TypeFor[alert.Config](), setting(`alerts: {%s}`))
+	f(reflect.TypeFor[alert.Receiver](), setting(`alerts: {receivers: [{%s, url: 'pushplus://key'}]}`))
 	f(reflect.TypeFor[Config](), setting(`%s`))
 	t.Logf("%d members, %d files compared, %d refused by the parser", members, compared, refused)
 }

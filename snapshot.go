@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -22,6 +23,10 @@ type snapshot struct {
 	recorder     *recorder       // nil if nothing is recorded
 	engineRoutes []string
 	loaded       time.Time
+
+	alerts         *alerts
+	errorRate      float64 // of alerts, 0 for none, as slowFirstToken
+	slowFirstToken time.Duration
 }
 
 // available returns the names of the models for an error's text.
@@ -40,15 +45,28 @@ func (s *store) publish(cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	before := s.cfg
 	s.cfg = cfg
+	fleet := s.fleet()
+	left, err := s.setAlerts(cfg, fleet)
+	if err != nil {
+		s.cfg = before
+		return err
+	}
 	s.snap.Store(&snapshot{
-		fleet: s.fleet(), strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
+		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
 		retries: retries{
 			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
 		},
 		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
+		alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
 	})
 	s.changes.Add(1)
+	if left != nil {
+		if err := left.release(s); err != nil { // no reason to refuse the new file
+			s.logger.Load().Error("ending the alerts", zap.Error(err))
+		}
+	}
 	return nil
 }
 
@@ -130,4 +148,21 @@ func (s *store) newRecorder(dir string, settings *recordSettings) (rec *recorder
 		}
 	}
 	return rec, nil
+}
+
+// setAlerts puts the alerts of cfg in force, of which fleet was made. It returns those to
+// be given up, of another data_dir.
+func (s *store) setAlerts(cfg *Config, fleet *fleet) (left *alerts, err error) {
+	if s.alerts != nil && s.alerts.dir == cfg.DataDir {
+		return nil, s.alerts.set(s, cfg, fleet)
+	}
+	a, err := acquireAlerts(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.set(s, cfg, fleet); err != nil {
+		return nil, errors.Join(err, a.release(s))
+	}
+	left, s.alerts = s.alerts, a
+	return left, nil
 }

@@ -29,6 +29,7 @@ type store struct {
 	budgets map[string]*retryBudget // by model
 	cfg     *Config                 // that of the snapshot in force, as held
 	held    *recorder
+	alerts  *alerts           // held too
 	inForce [sha256.Size]byte // digest of what it was read from
 	seen    [sha256.Size]byte // of what was looked at last, good or bad
 	trial   error             // why that is not in force, or nil
@@ -83,8 +84,9 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 	s.subscribe(s.history.add)
 	s.logger.Store(logger)
 	if _, _, err := s.load(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.letGo())
 	}
+	s.subscribe((&teller{store: s, to: s.alerts}).tell)
 	swapTime.SetToCurrentTime()
 	s.done.Go(s.watch)
 	s.done.Go(newObserver(s).run)
@@ -107,10 +109,18 @@ func (s *store) Destruct() error {
 	if s.bad {
 		badFiles.Add(-1)
 	}
-	if s.held == nil {
-		return nil
+	return s.letGo()
+}
+
+// letGo gives up what the store holds.
+func (s *store) letGo() (err error) {
+	if s.held != nil {
+		err = releaseRecorder(s.held)
 	}
-	return releaseRecorder(s.held)
+	if s.alerts != nil {
+		err = errors.Join(err, s.alerts.release(s))
+	}
+	return err
 }
 
 // snapshot returns the one in force. It is never nil.

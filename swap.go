@@ -92,7 +92,7 @@ func compare(was, is reflect.Value, path string, tell func(string)) {
 	if was.Kind() == reflect.Struct {
 		for n := range was.NumField() {
 			name, _, _ := strings.Cut(was.Type().Field(n).Tag.Get("json"), ",")
-			if name == "" || was.Type().Field(n).Type == reflect.TypeFor[[]*InstanceConfig]() {
+			if name == "" || name == "-" || was.Type().Field(n).Type == reflect.TypeFor[[]*InstanceConfig]() {
 				continue
 			}
 			if path != "" {
@@ -115,7 +115,7 @@ func compare(was, is reflect.Value, path string, tell func(string)) {
 }
 
 // secretParts are parts of the names of members whose texts are not shown.
-var secretParts = []string{"key", "password", "passwd", "token", "secret", "credential", "authorization", "webhook", "header", "alert", "redact"}
+var secretParts = []string{"key", "password", "passwd", "token", "secret", "credential", "authorization", "hook", "header", "alert", "redact"}
 
 // shown words a value, unless it may hold a secret: a text whose member sounds like
 // one, what could be a URL or an address, and whatever is no plain value.

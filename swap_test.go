@@ -74,6 +74,13 @@ func TestSwap(t *testing.T) {
 	f(plain, set("retries: {ratio: 0.5}, timeouts: {total: 0}, "), "settings:[timeouts.total default -> 0s retries.ratio 0.2 -> 0.5]")
 	f(set(`data_dir: "/srv/a", engine_routes: ["/score"], `), set(`data_dir: "/srv/b", engine_routes: [], `),
 		`settings:[data_dir "/srv/a" -> "/srv/b" engine_routes ["/score"] -> []]`)
+	told := func(receiver string) string {
+		return set(`alerts: {group_wait: 1, keep_state: false, receivers: [{name: "ops", type: "webhook", ` + receiver + `}]}, `)
+	}
+	f(plain, told(`url: "https://h/sk-1"`), "settings:[alerts.receivers changed alerts.group_wait 30s -> 1s alerts.keep_state true -> false]")
+	f(told(`url: "https://h/sk-1"`), told(`url: "https://h/sk-2"`), "settings:[alerts.receivers changed]")
+	f(told(`url: "https://h", secret: "sk-1"`), told(`url: "https://h", secret: "sk-2"`), "settings:[alerts.receivers changed]")
+	f(plain, set(`alert_cooldown: 60, alerts: {name: "sk-1"}, `), "settings:[alert_cooldown 5m0s -> 1m0s alerts.name changed]")
 	f(plain, strings.Replace(plain, "sample: 1", `sample: .5, redact: ["sk-[a-z]+"]`, 1), "settings:[record.sample 1 -> 0.5 record.redact changed]")
 }
 

@@ -1,13 +1,14 @@
 package alert
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
 // Config says who is told of alerts, and how often. Defaults stand in [Defaults],
@@ -32,6 +33,15 @@ type Config struct {
 	// Repeat is how long after its last message a fault that lasts is told again. 0
 	// means never. The default is 14400, 4 hours.
 	Repeat Seconds `json:"repeat"`
+
+	// ErrorRate is the part of the attempts for a model within 5 minutes whose failure
+	// is told, 0 to 1, if there are 20 attempts or more. 0 is off. The default is 0.2.
+	ErrorRate float64 `json:"error_rate"`
+
+	// SlowFirstToken is how long streams of a model may take to begin: that the 95th
+	// percentile of 20 or more within 5 minutes is above it is told. 0 is off, the
+	// default.
+	SlowFirstToken Seconds `json:"slow_first_token"`
 
 	// KeepState keeps what has been told in data_dir/alerts_state.json, so that a
 	// restart repeats nothing. The default is true.
@@ -82,41 +92,14 @@ type Receiver struct {
 func Defaults() Config {
 	return Config{
 		GroupWait: Seconds(30 * time.Second), GroupInterval: Seconds(5 * time.Minute), Repeat: Seconds(4 * time.Hour),
-		KeepState: true, Cooldown: 5 * time.Minute,
+		ErrorRate: 0.2, KeepState: true, Cooldown: 5 * time.Minute,
 	}
 }
 
-// Seconds is a time that the file gives as a number of seconds or as a text such
-// as "1m30s".
-type Seconds time.Duration
+// Seconds is a time of the file.
+type Seconds = json5.Seconds
 
-// UnmarshalValue reads v, a value of the file.
-func (s *Seconds) UnmarshalValue(v any) error {
-	var d float64
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case int64:
-		d = float64(v) * float64(time.Second)
-	case float64:
-		d = v * float64(time.Second)
-	case string:
-		parsed, err := time.ParseDuration(v)
-		if err != nil {
-			return errors.New(`got a text that is no duration, want seconds or a text such as "1m30s"`)
-		}
-		d = float64(parsed)
-	default:
-		return errors.New(`got a boolean, want seconds or a text such as "1m30s"`)
-	}
-	if d < 0 || d > float64(365*24*time.Hour) {
-		return errors.New("got a time outside of 0 to 1 year")
-	}
-	*s = Seconds(d)
-	return nil
-}
-
-// CheckError is one mistake in a [Config]. Its text shows no secret.
+// CheckError is one mistake in a [Config]. Its text shows no value of a text.
 type CheckError struct {
 	Path []any // from the group: "receivers", 0, "url"
 	Text string
@@ -173,7 +156,10 @@ func (c *Config) Check() error {
 		ps.report([]any{"group_interval"}, "got less than a second, want 1 or more")
 	}
 	if c.Repeat > 0 && c.Repeat < c.GroupInterval {
-		ps.report([]any{"repeat"}, "got less than group_interval, want 0, or as much or more")
+		ps.report([]any{"repeat"}, "got a time shorter than group_interval, want 0, or as much or more")
+	}
+	if c.ErrorRate < 0 || c.ErrorRate > 1 {
+		ps.report([]any{"error_rate"}, "got a number outside of 0 to 1")
 	}
 	if len(c.Receivers) > maxReceivers {
 		ps.report([]any{"receivers"}, "got %d, want at most %d", len(c.Receivers), maxReceivers)
@@ -183,7 +169,7 @@ func (c *Config) Check() error {
 		r := &c.Receivers[n]
 		r.check(&ps, func(member string) []any { return []any{"receivers", n, member} })
 		if other, ok := first[r.name()]; ok {
-			ps.report([]any{"receivers", n, "name"}, "the same name as receivers[%d], %q; give them different ones", other, r.name())
+			ps.report([]any{"receivers", n, "name"}, "the same name as receivers[%d], or both have none; give them different ones", other)
 		} else {
 			first[r.name()] = n
 		}
@@ -198,9 +184,9 @@ func (r *Receiver) check(ps *CheckErrors, at func(string) []any) {
 	if len(r.Name) > 64 || strings.ContainsFunc(r.Name, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }) {
 		ps.report(at("name"), "want at most 64 letters, digits and signs, without spaces")
 	}
-	for _, kind := range r.Kinds {
+	for n, kind := range r.Kinds {
 		if !slices.Contains(Kinds(), Kind(kind)) {
-			ps.report(at("kinds"), "got %q, want some of %s", shorten(oneLine(kind), 40), joined(Kinds()))
+			ps.report(append(at("kinds"), n), "want one of %s", joined(Kinds()))
 		}
 	}
 	if r.MinSeverity != "" && !slices.Contains(severities, r.MinSeverity) {

@@ -231,6 +231,9 @@ func (d *disk) save() {
 	}
 	path := filepath.Join(d.dir, stateFile)
 	if s.Version == 0 { // an old one would come back to life when it is wanted again
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return // to remove nothing is an error too on a disk that is read only
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.log().Error("removing the state of alerts", zap.Error(err))
 		}

@@ -114,8 +114,16 @@ func (m *Manager) Signal(s Signal) {
 	}
 }
 
+// Shown returns a name of an instance or a model as messages have it: masked and cut.
+func (m *Manager) Shown(name string) string {
+	m.mu.Lock()
+	mask := m.settings.masker
+	m.mu.Unlock()
+	return mask.line(name, maxName)
+}
+
 // Retain ends the alerts for which keep is false: those about instances and models
-// that the configuration no longer has. Names are as in messages, masked and cut;
+// that the configuration no longer has. Names are as [Manager.Shown] returns them;
 // keep is called under a lock and must not call the Manager.
 func (m *Manager) Retain(keep func(kind Kind, instance, model string) bool) {
 	m.mu.Lock()
@@ -184,6 +192,9 @@ func (m *Manager) state() *state {
 		if groups := sender.pending(); len(groups) > 0 {
 			s.Pending[name] = groups
 		}
+	}
+	if len(s.Entries) == 0 && len(s.Pending) == 0 {
+		return &state{} // where nothing ever goes wrong nothing is written
 	}
 	return s
 }

@@ -333,7 +333,10 @@ func TestA7Undelivered(t *testing.T) {
 func TestStateTorn(t *testing.T) {
 	inBubble(t, []string{"ops"}, func(r *rig) {
 		r.stop()
-		if err := os.WriteFile(filepath.Join(r.dir, stateFile), []byte(`{"version":1,"entries":[`), 0o600); err != nil {
+		if _, err := os.Stat(r.dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("data_dir before anything went wrong: got %v, want none", err)
+		}
+		if err := replace(filepath.Join(r.dir, stateFile), []byte(`{"version":1,"entries":[`)); err != nil {
 			t.Fatal(err)
 		}
 		r.start()

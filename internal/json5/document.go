@@ -37,10 +37,10 @@
 // of [Error.Detail] shows "***" in place of
 //
 //   - every value, at any depth, of a member whose name contains key,
-//     password, passwd, token, secret, credential, authorization or webhook,
-//     or one of the names given to Parse, in any case; true, false and null
+//     password, passwd, token, secret, credential, authorization or hook, or
+//     one of the names given to Parse, in any case; true, false and null
 //     stay;
-//   - every value inside members named headers or alerts;
+//   - every value inside members named headers, alerts or receivers;
 //   - user names and passwords in URLs, the rest of a string from such a name
 //     on ("--api-key=x"), and all comments;
 //   - after a syntax error, every word in the rest of the line, because nobody

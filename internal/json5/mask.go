@@ -2,6 +2,7 @@ package json5
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -19,7 +20,7 @@ type span struct {
 const masked = "***"
 
 // secretNames are parts of names whose values no error shows, in lower case.
-var secretNames = []string{"key", "password", "passwd", "token", "secret", "credential", "authorization", "webhook"}
+var secretNames = []string{"key", "password", "passwd", "token", "secret", "credential", "authorization", "hook"}
 
 func secretParts(more []string) []string {
 	parts := slices.Clone(secretNames)
@@ -33,7 +34,7 @@ func secretParts(more []string) []string {
 
 func (d *Document) isSecret(name string) bool {
 	switch lower := strings.ToLower(name); lower {
-	case "headers", "alerts":
+	case "headers", "alerts", "alert", "receivers", "receiver": // the wrong names too, an address there may be a key
 		return true
 	default:
 		return d.secretIn([]byte(lower)) >= 0
@@ -99,7 +100,8 @@ func (d *Document) hideName(start, end int) {
 
 // Masked returns the file for people, with *** in place of what no error shows, but
 // for values that are to be shown all the same. Of a line of a comment it hides what
-// comes from the name of a secret on, or stands before an "@". It has the lines of
+// comes from the name of a secret on, or behind a scheme that is not http or https, or
+// stands before an "@". It has the lines of
 // the file.
 func (d *Document) Masked(shown func(value string) bool) []byte {
 	out, at := []byte(d.bom), 0
@@ -122,12 +124,19 @@ func (d *Document) Masked(shown func(value string) bool) []byte {
 	return append(out, d.src[at:]...)
 }
 
+// foreignURL matches the beginning of a URL that is no web address: those of receivers of
+// alerts hold keys wherever they like.
+var foreignURL = regexp.MustCompile(`(?i)\b(?:[a-gi-z][a-z]*|h[a-su-z][a-z]*)://`)
+
 // secretOf returns what to hide in a line of a comment.
 func (d *Document) secretOf(start, end int) (from, to int) {
 	line := d.src[start:end]
 	from, to = end, end
 	if i := d.secretIn(lowerASCII(line)); i >= 0 {
 		from = start + i
+	}
+	if at := foreignURL.FindIndex(line); at != nil {
+		from = min(from, start+at[1]) // behind ://
 	}
 	if i := bytes.LastIndexByte(line, '@'); i >= 0 {
 		if from == end {
