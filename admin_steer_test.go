@@ -55,8 +55,8 @@ func TestAdminDrain(t *testing.T) {
 	}
 	var kinds []string
 	for _, e := range slices.Backward(g.status(t).Events) {
-		if strings.Contains(string(e.Kind), "drain") {
-			kinds = append(kinds, string(e.Kind)+" "+e.Reason)
+		if strings.Contains(e.Kind, "drain") {
+			kinds = append(kinds, e.Kind+" "+e.Reason)
 		}
 	}
 	const want = "instance_draining api, instance_undrained , instance_draining api, instance_undrained "

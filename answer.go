@@ -44,7 +44,7 @@ func (a *attempt) receive(res *http.Response) (*http.Response, error) {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		a.upgraded = true
 		a.watch.stop()
-		a.begins()
+		a.begins(clock())
 		a.describe()
 		return res, nil
 	}
@@ -65,7 +65,10 @@ func (a *attempt) receive(res *http.Response) (*http.Response, error) {
 		// there would be no place for its error event.
 		delete(res.Header, "Content-Length")
 		res.ContentLength = -1
-	} else if res.ContentLength < 0 && res.Request.Method != http.MethodHead {
+	} else if media == "application/json" && res.Header.Get("Content-Encoding") == "" {
+		rl.tail = tails.Get().(*[]byte)
+	}
+	if rl.stream == nil && res.ContentLength < 0 && res.Request.Method != http.MethodHead {
 		if err := rl.peek(); err != nil {
 			return nil, err
 		}

@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // attempt is one instance's try at an exchange: a lease, deadlines, and in the end
@@ -29,6 +32,11 @@ type attempt struct {
 	relay   relay
 	settled bool
 	rest    time.Duration // that the instance asks for
+
+	answered time.Duration // when the answer began; 0 before
+	usage    openai.Usage
+	counted  bool       // the answer told its usage
+	span     trace.Span // nil if nobody traces
 }
 
 // attemptContext is the context of a request to an instance. It embeds a
@@ -139,8 +147,9 @@ func (a *attempt) start(parent context.Context) context.Context {
 func (a *attempt) clientGone() bool { return a.exchange.request.Context().Err() != nil }
 
 // begins tells that the answer begins and the client gets it.
-func (a *attempt) begins() {
-	if c, changed := a.instance.state.health.begins(a.begun, clock()); changed {
+func (a *attempt) begins(now time.Duration) {
+	a.answers(now)
+	if c, changed := a.instance.state.health.begins(a.begun, now); changed {
 		a.exchange.events.back(a.instance, c)
 	}
 }
@@ -155,6 +164,8 @@ func (a *attempt) settle(v verdict) {
 	x.last = v
 	x.pool.pulse.settled(v)
 	r := result{verdict: v, begun: a.begun, ended: clock(), trial: a.trial, rest: a.rest}
+	a.count(v, r.ended)
+	a.endSpan(v)
 	rules := x.rules(a.instance)
 	c, changed := a.instance.state.health.settle(r, &rules)
 	if changed {
@@ -257,6 +268,7 @@ type logger struct {
 }
 
 func (l logger) out(i *instance, c change) {
+	i.state.counts.ejected()
 	l.bulletin.emit(instanceEvent(outKind(c.why), i, c.why, c.wait))
 	l.Warn("instance is left out", zap.String("upstream", i.id), zap.String("name", i.name), zap.String("model", i.model),
 		zap.Stringer("tier", i.tier), zap.String("reason", string(c.why)), zap.Duration("trial_in", c.wait))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
@@ -37,6 +38,8 @@ type body struct {
 	bytes  []byte
 	buffer *[]byte
 	refs   atomic.Int32
+
+	arrived time.Duration // when it had been read
 }
 
 // readBody reads r's body, at most limit bytes, and gives the caller the first

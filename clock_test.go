@@ -16,8 +16,8 @@ func TestMonotonic(t *testing.T) {
 		t.Errorf("clock begins at %v, want a monotonic reading", began)
 	}
 	for _, name := range []string{
-		"attempt.go", "budget.go", "deadline.go", "exchange.go", "fault.go", "final.go", "health.go", "keepalive.go", "outcome.go",
-		"relay.go", "selection.go", "steer.go", "tally.go", "transport.go", "underway.go",
+		"attempt.go", "budget.go", "counts.go", "deadline.go", "exchange.go", "fault.go", "final.go", "health.go", "keepalive.go", "outcome.go",
+		"pace.go", "relay.go", "selection.go", "steer.go", "tally.go", "transport.go", "underway.go",
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
@@ -34,8 +33,7 @@ func goesDirect(p *reverseproxy.Handler) bool {
 // into a log line that nobody has asked for, and copies each header three times.
 func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 	began := time.Now()
-	placeholders := &directPlaceholders{exchange: x}
-	x.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Map(placeholders.get)
+	x.direct.on = true
 	for {
 		early := &earlyAnswers{w: w}
 		out := x.request.WithContext(httptrace.WithClientTrace(x.request.Context(), &httptrace.ClientTrace{Got1xxResponse: early.pass}))
@@ -46,11 +44,12 @@ func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 			c.Write(zap.String("request_id", x.id), zap.Int("attempt", len(x.tried)), zap.Duration("after", time.Since(began)), zap.Error(err))
 		}
 		if err == nil {
-			placeholders.answered(res, time.Since(began))
+			x.direct.header, x.direct.status, x.direct.latency = res.Header, res.StatusCode, time.Since(began)
 			x.answer(w, res)
 			return nil
 		}
 		if x.request.Context().Err() != nil {
+			x.last = canceled
 			w.WriteHeader(statusClientClosed)
 			return nil
 		}
@@ -240,20 +239,16 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 // directPlaceholders are the proxy's placeholders of a request that did not go
 // through it. They are worked out when somebody asks.
 type directPlaceholders struct {
-	exchange *exchange
-	header   http.Header
-	status   int
-	latency  time.Duration
+	on      bool // the request does not go through the proxy
+	header  http.Header
+	status  int
+	latency time.Duration
 }
 
-func (p *directPlaceholders) answered(res *http.Response, latency time.Duration) {
-	p.header, p.status, p.latency = res.Header, res.StatusCode, latency
-}
-
-func (p *directPlaceholders) get(key string) (any, bool) {
+func (p *directPlaceholders) get(x *exchange, key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, "http.reverse_proxy.")
-	tried := p.exchange.tried
-	if !ok || len(tried) == 0 {
+	tried := x.tried
+	if !ok || !p.on || len(tried) == 0 {
 		return nil, false
 	}
 	address := tried[len(tried)-1].upstream.Dial
@@ -276,9 +271,9 @@ func (p *directPlaceholders) get(key string) (any, bool) {
 	case "retries":
 		return len(tried) - 1, true
 	case "duration":
-		return clock() - p.exchange.began, true
+		return clock() - x.began, true
 	case "duration_ms":
-		return (clock() - p.exchange.began).Seconds() * 1e3, true
+		return (clock() - x.began).Seconds() * 1e3, true
 	}
 	field, ok := strings.CutPrefix(name, "header.")
 	if values := p.header[textproto.CanonicalMIMEHeaderKey(field)]; ok && values != nil {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // exchange is one client's request on its way to an answer. It belongs to the
@@ -35,6 +37,16 @@ type exchange struct {
 
 	ejections sync.Locker // of the store
 
+	// What is counted. Times are readings of the clock unless they are spans.
+	own     time.Duration // span that the gateway took until working
+	working time.Duration // since when it works on the exchange again, and no instance
+	ttft    time.Duration // span until the first token had been sent; 0 before
+	ended   time.Duration // of the last attempt
+	usage   openai.Usage  // of the last attempt
+	counted bool          // it told its usage
+
+	direct directPlaceholders
+
 	// What nearly every exchange needs once is part of it, to be allocated with it.
 	firstAttempt attempt
 	firstTried   [1]*instance
@@ -64,14 +76,14 @@ func (x *exchange) mayTry() bool {
 	x.end()
 	n, r := len(x.tried), &x.snap.retries
 	if n == 0 {
-		x.pool.budget.requests.Add(1)
+		x.pool.state.budget.requests.Add(1)
 		return true
 	}
 	if x.request.Context().Err() != nil || !x.last.elsewhere || n >= r.attempts ||
 		r.time > 0 && x.now-x.began >= r.time || x.tooLarge() && !x.last.reason.unsent() {
 		return false
 	}
-	return x.pool.budget.take(x.now, r.ratio)
+	return x.pool.state.budget.take(x.now, r.ratio)
 }
 
 // tooLarge reports whether the body is over retries.max_body: it is sent to one

@@ -155,7 +155,7 @@ type pool struct {
 	model  string
 	tiers  [2]*rotation
 	drains bool // all its instances are off, and one at least drains
-	budget *retryBudget
+	state  *modelState
 	pulse  pulse
 
 	changes *atomic.Uint64 // of the store: counts changes of phase
@@ -216,11 +216,11 @@ type fleet struct {
 	models    []string         // sorted names of pools
 }
 
-// newFleet sorts instances into pools. Budgets are those of the fleet before, by
+// newFleet sorts instances into pools. States are those of the fleet before, by
 // model; changes counts the changes of phase in the store. A model's fallback tier are the fallback
 // instances that name it or, if none does, those of anyModel; the same rule
 // gives the primary tier of a model that only fallback instances name.
-func newFleet(instances []*instance, budgets map[string]*retryBudget, changes *atomic.Uint64) *fleet {
+func newFleet(instances []*instance, states map[string]*modelState, changes *atomic.Uint64) *fleet {
 	f := &fleet{instances: instances, pools: make(map[string]*pool)}
 	byModel := make(map[string]*[2][]*instance)
 	for _, i := range instances {
@@ -232,10 +232,10 @@ func newFleet(instances []*instance, budgets map[string]*retryBudget, changes *a
 	}
 	rest := byModel[anyModel]
 	for model, tiers := range byModel {
-		p := &pool{model: model, budget: budgets[model], changes: changes}
-		if p.budget == nil {
-			p.budget = new(retryBudget)
-			budgets[model] = p.budget
+		p := &pool{model: model, state: states[model], changes: changes}
+		if p.state == nil {
+			p.state = new(modelState)
+			states[model] = p.state
 		}
 		for t := range tiers {
 			members := tiers[t]

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -18,9 +19,9 @@ func (s *store) status() *page.Status {
 	snap, now := s.snapshot(), clock()
 	st := &page.Status{
 		Version: version(), Started: began.Round(0), Now: time.Now(),
-		Config:   page.Config{Path: s.path, Loaded: snap.loaded, Valid: true, Strategy: snap.strategy},
-		Models:   make([]page.Model, 0, len(snap.fleet.models)+1),
-		Recorder: page.Recorder{Enabled: snap.recorder != nil},
+		Config: page.Config{Path: s.path, Loaded: snap.loaded, Valid: true, Strategy: snap.strategy},
+		Models: make([]page.Model, 0, len(snap.fleet.models)+1),
+		Alerts: snap.alerts.firing(), Recorder: page.Recorder{Enabled: snap.recorder != nil},
 	}
 	if e := s.rejected.Load(); e != nil {
 		st.Config.Valid, st.Config.Error = false, e.cause
@@ -31,6 +32,7 @@ func (s *store) status() *page.Status {
 	if snap.recorder != nil {
 		r := snap.recorder.report()
 		st.Recorder.Written, st.Recorder.Dropped, st.Recorder.Queued = r.Written, r.Dropped, r.Queued
+		st.Recorder.DiskFreeBytes = max(0, snap.recorder.free.Load())
 	}
 	known := make(map[string]bool)
 	for _, i := range snap.fleet.instances {
@@ -39,7 +41,7 @@ func (s *store) status() *page.Status {
 			st.Models = append(st.Models, snap.fleet.pool(i.model).status(snap, now))
 		}
 	}
-	sum(st, snap, now)
+	sum(st)
 	next := s.history.next()
 	events, _, _ := s.history.since(next - min(next, shownEvents))
 	st.Events = make([]page.Event, 0, len(events))
@@ -95,30 +97,75 @@ func (i *instance) status(snap *snapshot, now time.Duration) page.Instance {
 	case rest > 0 && (v.phase == serving || v.phase == ramping):
 		st.State, st.Reason = page.Resting, string(why)
 	}
-	fillNumbers(&st, v, snap.errorWindow)
+	numbers := i.statistics(now)
+	fillNumbers(&st, &numbers)
 	return st
 }
 
-// fillNumbers sets rates and shares by what health counts for its own ends: attempts
-// that have ended in the error window. Statistics that know more belong here, and in
-// [sum], alone.
-func fillNumbers(i *page.Instance, v healthView, window time.Duration) {
-	i.RequestsPerSecond = float64(v.results) / min(window, clock()+1).Seconds()
-	i.ErrorShare = float64(v.failures) / float64(max(v.results, 1))
+// fillNumbers sets what is measured of an instance.
+func fillNumbers(st *page.Instance, n *instanceStats) {
+	st.RequestsPerSecond, st.TokensPerSecond, st.ErrorShare = n.RequestsPerSecond, n.TokensPerSecond, n.ErrorShare
+	st.TTFT, st.ITL = n.TTFT.percentiles(), n.ITL.percentiles()
+	if e := n.LastError; e != nil {
+		st.LastError = &page.LastError{At: e.Time, Reason: string(e.Reason)}
+	}
+	st.Spark = &page.Spark{
+		StepSeconds: int(sparkTime / time.Second), Requests: make([]int64, len(n.Sparkline)), Errors: make([]int64, len(n.Sparkline)),
+	}
+	for k, p := range n.Sparkline {
+		st.Spark.Requests[k], st.Spark.Errors[k] = int64(p.Requests), int64(p.Errors)
+	}
 }
 
-// sum fills the totals.
-func sum(st *page.Status, snap *snapshot, now time.Duration) {
+// percentiles returns q in milliseconds, nil if nothing was measured.
+func (q quantiles) percentiles() *page.Percentiles {
+	if q == (quantiles{}) {
+		return nil
+	}
+	return &page.Percentiles{P50: 1e3 * q.P50, P99: 1e3 * q.P99}
+}
+
+// sum fills the totals. An instance that stands in the pools of several models counts
+// once.
+func sum(st *page.Status) {
 	var errors float64
-	for _, i := range snap.fleet.instances {
-		is := i.status(snap, now)
-		st.Totals.InFlight += is.InFlight
-		st.Totals.RequestsPerSecond += is.RequestsPerSecond
-		errors += is.ErrorShare * is.RequestsPerSecond
+	known := make(map[string]bool)
+	for _, m := range st.Models {
+		for _, t := range m.Tiers {
+			for _, i := range t.Instances {
+				if known[i.ID] {
+					continue
+				}
+				known[i.ID] = true
+				st.Totals.InFlight += i.InFlight
+				st.Totals.RequestsPerSecond += i.RequestsPerSecond
+				st.Totals.TokensPerSecond += i.TokensPerSecond
+				errors += i.ErrorShare * i.RequestsPerSecond
+			}
+		}
 	}
 	if st.Totals.RequestsPerSecond > 0 {
 		st.Totals.ErrorShare = errors / st.Totals.RequestsPerSecond
 	}
+}
+
+// firing returns the alerts that people have been told of and that last, the gravest
+// first.
+func (a *alerts) firing() []page.Alert {
+	all := make([]page.Alert, 0)
+	if a == nil {
+		return all
+	}
+	for _, g := range a.Firing() {
+		for _, f := range g.Alerts {
+			all = append(all, page.Alert{
+				Kind: string(f.Kind), Severity: page.Severity(f.Severity.String()), Since: f.Since, Instance: f.Instance, Model: f.Model, Text: f.Cause,
+			})
+		}
+	}
+	rank := map[page.Severity]int{page.Critical: 0, page.Warning: 1, page.Info: 2}
+	slices.SortStableFunc(all, func(a, b page.Alert) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+	return all
 }
 
 // severities are the kinds of events that are no mere information.

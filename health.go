@@ -23,6 +23,7 @@ type instanceState struct {
 	host     reverseproxy.Host // Caddy's own counter, read by its policies
 	inFlight atomic.Int64      // attempts, each counted once from choice to end
 	health   health
+	counts   instanceCounts
 	restTold atomic.Bool       // subscribers know that it rests
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
 	place    string            // see [entryID]

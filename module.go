@@ -273,16 +273,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		if apiErr.Status == http.StatusRequestEntityTooLarge || apiErr.Status == http.StatusUnsupportedMediaType {
 			leaveBody(w, r)
 		}
+		unknownCounts.ended[endRefused].Add(1)
 		apiErr.write(w, rt.dialect)
 		return nil
 	}
 	defer body.release()
 
 	x := &exchange{
-		id: id, request: r, writer: w, began: clock(), snap: snap, route: &rt, ask: asked, body: body,
+		id: id, request: r, writer: w, began: body.arrived, working: body.arrived, snap: snap, route: &rt, ask: asked, body: body,
 		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, ejections: &h.store.ejections,
 	}
-	defer x.end()
+	defer x.finish()
+	x.tells()
 	if x.pool = snap.fleet.pool(asked.model); x.pool == nil {
 		noPool(asked.model, snap).write(w, rt.dialect)
 		return nil
@@ -341,6 +343,7 @@ func (h *Handler) forward(w http.ResponseWriter, x *exchange, next caddyhttp.Han
 		return nil
 	}
 	if x.request.Context().Err() != nil {
+		x.last = canceled
 		return err
 	}
 	x.fails(w)

@@ -153,7 +153,9 @@ func (s *scribe) append(r *sharegpt.Record, now time.Time) {
 	if !ok {
 		return
 	}
-	if err := s.writer.Append(series, r.Line, now); err != nil {
+	err := s.writer.Append(series, r.Line, now)
+	s.free.Store(s.writer.Free())
+	if err != nil {
 		reason := "io_error"
 		if e, ok := errors.AsType[*hourly.Error](err); ok {
 			reason = string(e.Reason)
@@ -162,6 +164,7 @@ func (s *scribe) append(r *sharegpt.Record, now time.Time) {
 		return
 	}
 	s.written.Add(1)
+	s.given.Add(1)
 }
 
 // seriesOf returns the files that a record belongs to, if it is to be written.

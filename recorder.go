@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/hourly"
 )
 
 const (
@@ -31,6 +33,15 @@ const (
 	dropClosed     = "closed"
 )
 
+// dropReasons lists all of them, and those of package hourly.
+func dropReasons() []string {
+	reasons := []string{dropQueue, dropMemory, dropUnreadable}
+	for _, r := range hourly.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	return reasons
+}
+
 // recorder writes the exchanges of one data_dir to hourly files. One goroutine owns
 // the files. It lives in a usage pool by the folder's absolute path, so that
 // handlers and reloads share it. Nothing in it ever waits for the disk but that
@@ -46,6 +57,8 @@ type recorder struct {
 	active underway[*capture]
 
 	written atomic.Int64 // lines
+	given   atomic.Int64 // lines, those included that were lost after they had been counted as written
+	free    atomic.Int64 // bytes on the disk, -1 while not known
 	low     atomic.Bool  // less is free than settings.minFree
 	mu      sync.Mutex
 	dropped map[string]int64 // exchanges or lines by reason, guarded by mu
@@ -67,6 +80,7 @@ func acquireRecorder(dir string, settings *recordSettings, logger *zap.Logger) (
 		}
 		r.settings.Store(settings)
 		r.logger.Store(logger)
+		r.free.Store(-1)
 		go r.run()
 		return r, nil
 	})

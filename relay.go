@@ -30,6 +30,8 @@ type relay struct {
 	rest    []byte         // the part of it to be given next
 	end     verdict        // if nothing goes wrong
 	failed  error          // to be returned once rest is given
+	pace    *pace          // of a stream that the client gets, or nil
+	tail    *[]byte        // the end of a plain answer, for its usage, or nil
 }
 
 // heldBuffers holds the buffers of relays.
@@ -49,6 +51,7 @@ func (rl *relay) hold() error {
 	buf, n := *rl.held, 0
 	for {
 		m, err := rl.read(buf[n:])
+		a.exchange.working = clock()
 		if m > 0 {
 			rl.stream.Write(buf[n : n+m])
 			n += m
@@ -92,6 +95,8 @@ func (rl *relay) hold() error {
 func (rl *relay) peek() error {
 	rl.held = heldBuffers.Get().(*[]byte)
 	n, err := rl.read(*rl.held)
+	rl.attempt.exchange.working = clock()
+	rl.keepTail((*rl.held)[:n])
 	switch rl.rest = (*rl.held)[:n]; {
 	case n == 0 && errors.Is(err, io.EOF) && rl.attempt.exchange.ask.form == askJSON:
 		return rl.drop(failure(reasonBadAnswer))
@@ -117,11 +122,15 @@ func (rl *relay) drop(v verdict) error {
 // commit begins to give the answer to the client.
 func (rl *relay) commit() {
 	a := rl.attempt
-	a.begins()
+	now := clock()
+	a.begins(now)
 	if x := a.exchange; x.ask.stream {
-		x.pool.pulse.begins(clock()-x.began, x.snap.slowFirstToken)
+		x.pool.pulse.begins(now-x.began, x.snap.slowFirstToken)
 	}
-	a.watch.begin(clock(), reasonStall, a.instance.deadlines.stall)
+	a.watch.begin(now, reasonStall, a.instance.deadlines.stall)
+	if rl.stream != nil && rl.stream.Begun() {
+		rl.pace = paces.Get().(*pace)
+	}
 	if rl.stream != nil && rl.stream.Ended() {
 		rl.finish()
 	}
@@ -134,8 +143,11 @@ func (rl *relay) finish() {
 
 // read reads from the instance, under watch.
 func (rl *relay) read(p []byte) (int, error) {
-	waiting := &rl.attempt.watch.waiting
-	waiting.Store(int64(clock()))
+	waiting, now := &rl.attempt.watch.waiting, clock()
+	waiting.Store(int64(now))
+	if rl.pace != nil {
+		rl.step(now)
+	}
 	n, err := rl.inner.Read(p)
 	waiting.Store(0)
 	return n, err
@@ -151,6 +163,10 @@ func (rl *relay) Read(p []byte) (int, error) {
 		return rl.close(p, rl.failed)
 	}
 	n, err := rl.read(p)
+	if n > 0 && rl.pace != nil {
+		rl.pace.gets(p[:n])
+	}
+	rl.keepTail(p[:n])
 	if n > 0 && rl.stream != nil {
 		ended := rl.stream.Ended()
 		rl.stream.Write(p[:n])
@@ -176,6 +192,7 @@ func (rl *relay) close(p []byte, err error) (int, error) {
 		return 0, err
 	}
 	v := rl.judge(err)
+	rl.readUsage()
 	a.settle(v)
 	switch {
 	case v.outcome == outcomeCanceled:
@@ -271,6 +288,12 @@ func (rl *relay) Close() error {
 			heldBuffers.Put(rl.held)
 		}
 		rl.held, rl.rest = nil, nil
+	}
+	rl.endPace()
+	if rl.tail != nil {
+		*rl.tail = (*rl.tail)[:0]
+		tails.Put(rl.tail)
+		rl.tail = nil
 	}
 	if rl.stream != nil {
 		rl.stream.Free()

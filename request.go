@@ -56,7 +56,7 @@ func readAsk(r *http.Request, limit int64) (ask, *body, *apiError) {
 		return ask{}, nil, badRequest("duplicate_header", "", "header Content-Type is given twice")
 	}
 	if isUpgrade(r) {
-		b := new(body)
+		b := &body{arrived: clock()}
 		b.refs.Store(1)
 		a, err := readQuery(r)
 		return a, b, err
@@ -65,6 +65,7 @@ func readAsk(r *http.Request, limit int64) (ask, *body, *apiError) {
 	if err != nil {
 		return ask{}, nil, bodyError(err, r, limit)
 	}
+	b.arrived = clock()
 	a, apiErr := readModel(r, b.bytes)
 	if apiErr != nil {
 		b.release()

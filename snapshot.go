@@ -81,11 +81,13 @@ func (s *store) renew() {
 
 // fleet makes that of the store's configuration. The caller holds mu.
 func (s *store) fleet() *fleet {
-	budgets := make(map[string]*retryBudget)
-	maps.Copy(budgets, s.budgets)
-	f := newFleet(s.instances(s.cfg), budgets, &s.changes)
-	maps.DeleteFunc(budgets, func(model string, _ *retryBudget) bool { return model != anyModel && f.pools[model] == nil })
-	s.budgets = budgets
+	models := make(map[string]*modelState)
+	maps.Copy(models, s.models)
+	f := newFleet(s.instances(s.cfg), models, &s.changes)
+	maps.DeleteFunc(models, func(model string, _ *modelState) bool {
+		return f.pools[model] == nil && (model != anyModel || f.any == nil)
+	})
+	s.models = models
 	return f
 }
 

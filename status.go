@@ -118,16 +118,25 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	now := clock()
 	for _, i := range snap.fleet.instances {
 		v := i.state.health.view(now, snap.errorWindow)
-		state := v.phase.String()
-		if i.drain.any() {
-			state = "draining"
-		}
 		report.Instances[i.id] = instanceReport{
 			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
 			RecentErrors: v.failures, ErrorRate: float64(v.failures) / float64(max(v.results, 1)), Name: i.name, Tier: i.tier.String(),
-			State: state, Reason: v.why, Wait: v.wait.Seconds(),
+			State: i.standing(v), Reason: v.why, Wait: v.wait.Seconds(),
 			Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine, MaxConcurrency: i.maxConcurrency,
 		}
 	}
 	return report
+}
+
+// states are the words for where an instance stands.
+var states = []string{serving.String(), ejected.String(), halfOpen.String(), ramping.String(), draining}
+
+const draining = "draining"
+
+// standing returns one of states.
+func (i *instance) standing(v healthView) string {
+	if i.drain.any() {
+		return draining
+	}
+	return v.phase.String()
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/echomodel"
-
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 

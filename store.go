@@ -26,8 +26,8 @@ type store struct {
 
 	mu      sync.Mutex // guards what load changes
 	states  map[string]*instanceState
-	budgets map[string]*retryBudget // by model
-	cfg     *Config                 // that of the snapshot in force, as held
+	models  map[string]*modelState
+	cfg     *Config // that of the snapshot in force, as held
 	held    *recorder
 	alerts  *alerts           // held too
 	inForce [sha256.Size]byte // digest of what it was read from

@@ -35,7 +35,11 @@ func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http
 	if t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r) {
 		inner = t.plain
 	}
-	res, err := inner.RoundTrip(a.outgoing(r, header))
+	out := a.outgoing(r, header)
+	a.trace(r.Context(), out.Header)
+	x.own += clock() - x.working
+	res, err := inner.RoundTrip(out)
+	x.working = clock()
 	if err == nil && res.StatusCode < 100 { // net/http passes it on, but panics where it is to be written
 		res.Body.Close()
 		err = errStatus

@@ -107,6 +107,7 @@ type Writer struct {
 
 	low     *Error // why lines are refused for want of space, or nil
 	lowSeen time.Time
+	free    int64 // bytes, at lowSeen; -1 while not known
 }
 
 // New returns a writer. It touches the disk only with the first line, so that a
@@ -117,7 +118,7 @@ func New(o Options) *Writer {
 	}
 	return &Writer{
 		place: newPlace(o.FS, o.Root, o.Report), in: o.Location, minFree: o.MinFree,
-		byName: map[Series]*series{},
+		byName: map[Series]*series{}, free: -1,
 	}
 }
 
@@ -243,8 +244,10 @@ func (w *Writer) space(now time.Time) *Error {
 	}
 	w.lowSeen = now
 	free, err := w.fs.Free(w.root)
+	w.free = free
 	switch {
 	case err != nil:
+		w.free = -1
 		// A missing root is made by the first line; what else fails, opening will say.
 	case w.low == nil && free < w.minFree:
 		w.low = &Error{DiskLow, "appending below", w.root, errLow}
@@ -255,6 +258,10 @@ func (w *Writer) space(now time.Time) *Error {
 	}
 	return w.low
 }
+
+// Free returns how many bytes were free when a line came last, as far as it matters:
+// -1 without [Options.MinFree], before the first line, or if nobody can tell.
+func (w *Writer) Free() int64 { return w.free }
 
 // errLow is the cause of [DiskLow].
 var errLow = errors.New("less space is free than is to be kept free")

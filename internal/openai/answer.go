@@ -171,33 +171,13 @@ func isFailure(value []byte) bool {
 	return true
 }
 
-// readUsage reads the counts of any dialect. It returns nil unless value is an
-// object with one of them.
+// readUsage is [parseUsage] for an answer: nil unless there are counts.
 func readUsage(value []byte) *Usage {
-	u, found := new(Usage), false
-	for m := rawjson.Object(value); m.Next(); {
-		n, err := strconv.ParseInt(string(m.Value), 10, 64)
-		if err != nil {
-			continue
-		}
-		switch string(m.Key) {
-		case "prompt_tokens", "input_tokens":
-			u.Prompt, found = u.Prompt+n, true
-		case "cache_read_input_tokens", "cache_creation_input_tokens": // Anthropic leaves them out of input_tokens
-			u.Prompt += n
-		case "completion_tokens", "output_tokens":
-			u.Completion, found = n, true
-		case "total_tokens":
-			u.Total = n
-		}
-	}
+	u, found := parseUsage(value)
 	if !found {
 		return nil
 	}
-	if u.Total == 0 {
-		u.Total = u.Prompt + u.Completion
-	}
-	return u
+	return &u
 }
 
 // number returns the integer that value holds, else 0.

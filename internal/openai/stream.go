@@ -44,6 +44,8 @@ type Stream struct {
 	cut     bool   // tail begins in the middle of an event
 	fresh   bool   // tail holds what has not been read yet
 	blind   bool   // tail holds no more than the end of an event longer than maxTail
+	usage   Usage  // of the events that were read one by one
+	counted bool   // there is one
 }
 
 type choice struct{ seen, finished bool }
@@ -320,6 +322,7 @@ type chunk struct {
 }
 
 func (s *Stream) readChunk(data []byte) {
+	s.noteUsage(data, 1)
 	var c chunk
 	err := json.Unmarshal(data, &c)
 	// Decoding is content with "Error" too, which no server sends.
@@ -385,11 +388,20 @@ func (s *Stream) readTyped(e sse.Event) {
 		_ = json.Unmarshal(e.Data, &failed) // without one the status is 500 all the same
 		s.ended = true
 		s.fail(ErrorStatus(failed.Response))
-	case "response.completed", "response.incomplete", "message_stop":
+		s.noteUsage(e.Data, 2)
+	case "response.completed", "response.incomplete":
 		s.begun, s.ended = true, true
+		s.noteUsage(e.Data, 2)
+	case "message_stop":
+		s.begun, s.ended = true, true
+	case "message_start":
+		s.noteUsage(e.Data, 2)
+	case "message_delta":
+		s.begun = true
+		s.noteUsage(e.Data, 1)
 	case "response.created", "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
 		"response.reasoning_part.added", "response.reasoning_summary_part.added",
-		"message_start", "ping", "content_block_start", "":
+		"ping", "content_block_start", "":
 	default:
 		s.begun = true
 	}
