@@ -255,7 +255,8 @@ func TestRealtimeEnds(t *testing.T) {
 		defer c.CloseNow()
 		defer close(closed)
 		for {
-			if _, _, err := c.Read(context.Background()); err != nil {
+			kind, message, err := c.Read(context.Background())
+			if err != nil || c.Write(context.Background(), kind, message) != nil {
 				return
 			}
 		}
@@ -268,6 +269,10 @@ func TestRealtimeEnds(t *testing.T) {
 	defer c.CloseNow()
 	if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
 		t.Fatal(err)
+	}
+	// Caddy answers 101 before it knows the connection as one to be closed.
+	if _, message, err := c.Read(t.Context()); err != nil || string(message) != "hello" {
+		t.Fatalf("got %q, %v, want what was sent", message, err)
 	}
 	began := time.Now()
 	stopped := make(chan error, 1)
