@@ -20,7 +20,7 @@ import (
 // TestConnectRefused guards that an instance nobody listens on costs no error, at
 // most three dials before it is left out, one more for each trial, and next to no time.
 func TestConnectRefused(t *testing.T) {
-	g := startGateway(t, fleetOf("http://"+freeAddress(t)+"/v1", startGood(t).url, startGood(t).url))
+	g := startGateway(t, fleetOf("http://"+deadAddress(t)+"/v1", startGood(t).url, startGood(t).url))
 	report := g.loadOf(60, 1)
 	report.allOK(t)
 	if v := g.state(0); v.failures != 3 || v.phase != ejected || v.why != reasonConnect {
@@ -49,7 +49,7 @@ func TestConnectRefused(t *testing.T) {
 // TestConnectRefusedUnderLoad guards that under load too only the requests under way
 // when an instance is left out have been there in vain.
 func TestConnectRefusedUnderLoad(t *testing.T) {
-	g := startGateway(t, fleetOf("http://"+freeAddress(t)+"/v1", startGood(t).url, startGood(t).url))
+	g := startGateway(t, fleetOf("http://"+deadAddress(t)+"/v1", startGood(t).url, startGood(t).url))
 	g.load().allOK(t)
 	if v := g.state(0); v.failures < 3 || v.failures > 3+20 || v.phase != ejected {
 		t.Errorf("got %d dials and %v, want 3 to 23 and ejected", v.failures, v.phase)
@@ -190,7 +190,7 @@ func startDNS(t *testing.T, name string, known *atomic.Bool) string {
 // TestAllRefuse guards what a client is told when no instance can be reached: at once,
 // as JSON, with the time to wait and the advice not to multiply the attempts.
 func TestAllRefuse(t *testing.T) {
-	dead := func() string { return "http://" + freeAddress(t) + "/v1" }
+	dead := func() string { return "http://" + deadAddress(t) + "/v1" }
 	g := startGateway(t, fleetOf(dead(), dead(), dead(), dead(), dead()))
 	report := g.load()
 	if report.status[503] != 300 || report.slowest() > time.Second {
@@ -218,7 +218,7 @@ func TestAllRefuse(t *testing.T) {
 // TestAllRefuseButFallback guards that the fallback tier answers every request of a
 // model whose primaries are gone, also before they are left out, and says so.
 func TestAllRefuseButFallback(t *testing.T) {
-	dead := func() string { return "http://" + freeAddress(t) + "/v1" }
+	dead := func() string { return "http://" + deadAddress(t) + "/v1" }
 	cloud := startGood(t)
 	g := startGateway(t, fleetWith(fmt.Sprintf(`"fallback_instances": [{"url": %q, "model_name": "m"}]`, cloud.url), dead(), dead(), dead()))
 	report := g.load()

@@ -62,7 +62,7 @@ func startAt(t *testing.T, address string) *scripted {
 func TestHealsBesideFallback(t *testing.T) {
 	cloud, address := startGood(t), freeAddress(t)
 	g := startGateway(t, fleetWith(fmt.Sprintf(`"fallback_instances": [{"url": %q, "model_name": "m"}]`, cloud.url),
-		"http://"+address+"/v1", "http://"+freeAddress(t)+"/v1", "http://"+freeAddress(t)+"/v1"))
+		"http://"+address+"/v1", "http://"+deadAddress(t)+"/v1", "http://"+deadAddress(t)+"/v1"))
 	g.load().allOK(t)
 	for n := range 3 {
 		if phase := g.state(n).phase; phase != ejected {
