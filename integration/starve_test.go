@@ -16,7 +16,7 @@ import (
 // continued by signals, as the scheduler does to one whose quota is used up, so that
 // the instances and the clients, which are this process, go on.
 func TestStarved(t *testing.T) {
-	const deadlines = `data_dir: "./data", timeouts: {connect: 0.5, first_token: 0.5, stall: 0.5},`
+	const deadlines = `data_dir: "./data", timeouts: {connect: 1, first_token: 1, stall: 1},`
 	f := func(name string, streams int, stopped, running time.Duration, times int) {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, "GOMAXPROCS=1")
@@ -55,10 +55,10 @@ func TestStarved(t *testing.T) {
 			t.Logf("%d streams whole, no failure on 3 instances", whole.Load())
 		})
 	}
-	// A thirtieth of one processor for 10 s: each deadline passes in each stop.
-	f("starved", 30, 1450*time.Millisecond, 50*time.Millisecond, 7)
+	// A thirtieth of one processor for 12 s: each deadline passes in each stop.
+	f("starved", 30, 2900*time.Millisecond, 100*time.Millisecond, 4)
 	// 10 minutes, scaled to 12 times a deadline.
-	f("suspended", 30, 6*time.Second, 0, 1)
+	f("suspended", 30, 12*time.Second, 0, 1)
 }
 
 // TestStarvedDead guards the scope of the rule: an instance that says nothing is marked
