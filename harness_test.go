@@ -168,6 +168,24 @@ func deadAddress(t testing.TB) string {
 	return fmt.Sprintf("127.0.0.1:%d", address.(*syscall.SockaddrInet4).Port)
 }
 
+// wantSettled waits until a reload is over at address: the server before closes its
+// listener while connections to it may wait there, and resets them.
+func wantSettled(t testing.TB, address string) {
+	t.Helper()
+	client.CloseIdleConnections()
+	inRow := 0
+	eventually(t, address+" to answer every time", func() bool {
+		fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := fresh.Get("http://" + address + "/livez")
+		if inRow++; err != nil {
+			inRow = 0
+			return false
+		}
+		res.Body.Close()
+		return inRow == 20
+	})
+}
+
 // fleetOf returns a fleet's file with one instance of model m for each URL.
 func fleetOf(urls ...string) string {
 	entries := make([]string, len(urls))

@@ -80,7 +80,7 @@ func TestCaddyEvents(t *testing.T) {
 	events := logEvents(s)
 	f := func(want string) {
 		t.Helper()
-		client.CloseIdleConnections() // to the servers before the reload
+		wantSettled(t, address)
 		m.status.Store(500)
 		g.asks(t, 8)
 		events.wait(t, instanceEjected)
@@ -178,10 +178,10 @@ func TestMetricsRegistered(t *testing.T) {
 				ai_gateway
 			}
 		}`, address, n))
+		wantSettled(t, address)
 		res, err := client.Get("http://" + address + "/metrics")
 		must(t, err)
 		text := readAll(t, res.Body)
-		client.CloseIdleConnections() // else the next load does, perhaps as it is asked
 		for _, want := range []string{
 			"\ncaddy_ai_gateway_config_last_reload_successful 1\n",
 			"\ncaddy_ai_gateway_config_last_reload_success_timestamp_seconds 1.",
