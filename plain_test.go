@@ -63,6 +63,9 @@ func (s *sorted) asked(t *testing.T, g *gateway, plain bool, conns int) {
 // TestPlain guards that instances without TLS are asked through http1 with the default
 // options and those that it serves, and through the stock transport with all others.
 func TestPlain(t *testing.T) {
+	if theLongWay {
+		t.Skip("skipped: all go through the standard transport here")
+	}
 	f := func(want bool, lines ...string) {
 		t.Helper()
 		t.Run(strings.Join(lines, ";"), func(t *testing.T) {
