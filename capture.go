@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
 
 const (
@@ -39,8 +40,9 @@ type capture struct {
 	id       string // of the request
 	dialect  openai.Dialect
 	began    time.Duration
-	body     *body // of the request; the capture is one of its holders
-	scanned  bool  // the body is known to be a JSON object
+	body     *body        // of the request; the capture is one of its holders
+	scanned  bool         // the body is known to be a JSON object
+	longest  splice.Value // the place of its longest string
 
 	mu         sync.Mutex
 	pieces     []*[]byte // guarded by mu, as all below
@@ -58,6 +60,8 @@ type capture struct {
 	reserved   int64  // for the request's body, once it waits for the writer
 	lost       string // why nothing is kept, or ""
 	taken      bool   // the recorder has it, or nobody wants it
+
+	firstPiece [1]*[]byte // of pieces: most answers need no more
 }
 
 // WriteHeader notes what kind of answer comes.
@@ -75,8 +79,16 @@ func (c *capture) begin(status int) {
 		return
 	}
 	h := c.Header()
-	c.status, c.media, c.encoding = status, h.Get("Content-Type"), h.Get("Content-Encoding")
-	c.instance = h.Get("X-Ai-Gateway-Upstream")
+	c.status, c.media, c.encoding = status, firstOf(h["Content-Type"]), firstOf(h["Content-Encoding"])
+	c.instance = firstOf(h["X-Ai-Gateway-Upstream"])
+}
+
+// firstOf is [http.Header.Get] for a name in canonical form.
+func firstOf(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 func (c *capture) Write(p []byte) (int, error) {
@@ -131,6 +143,7 @@ func (c *capture) room() *[]byte {
 	pool, size := &laterPieces, laterPiece
 	if len(c.pieces) == 0 {
 		pool, size = &firstPieces, firstPiece
+		c.pieces = c.firstPiece[:0]
 	}
 	if !c.recorder.reserve(int64(size)) {
 		c.lost = dropMemory

@@ -129,7 +129,7 @@ func (s *scribe) write(c *capture) {
 	x := sharegpt.Exchange{
 		ID: c.id, Created: time.Now().Unix(), Instance: c.instance, HTTP: c.status,
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
-		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Answer: &answer,
+		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
 	}
 	if c.sum != nil {
 		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)

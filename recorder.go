@@ -21,6 +21,11 @@ const (
 	recordQueue = 1024
 	// recordMemory bounds what all captures of a recorder hold together, in bytes.
 	recordMemory = 256 << 20
+	// recordHurry and recordHurryMemory are how many exchanges, and bytes of them, wake the
+	// writer before they have gathered for their time: it reads them while they are still
+	// in the processor's cache, and the buffers are soon used again.
+	recordHurry       = 32
+	recordHurryMemory = 1 << 20
 	// recordDrain bounds how long the process's end waits for the writer.
 	recordDrain = 10 * time.Second
 )
@@ -130,7 +135,8 @@ func (s *recordSettings) wants(r *http.Request, rt *route) bool {
 // capture returns a writer that records x. Its end is [capture.finish].
 func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 	c := &capture{
-		ResponseWriter: w, recorder: r, id: x.id, dialect: x.route.stream, began: x.began, body: x.body, scanned: x.ask.form == askJSON, settings: x.snap.record,
+		ResponseWriter: w, recorder: r, id: x.id, dialect: x.route.stream, began: x.began, body: x.body, scanned: x.ask.form == askJSON,
+		longest: x.ask.longest, settings: x.snap.record,
 	}
 	c.body.refs.Add(1)
 	r.active.add(c.id, c)
@@ -170,7 +176,7 @@ func (r *recorder) submit(c *capture) {
 		c.release()
 		return
 	}
-	if len(r.queue) > recordQueue/8 || r.memory.Load() > recordMemory/16 {
+	if len(r.queue) >= recordHurry || r.memory.Load() >= recordHurryMemory {
 		select {
 		case r.hurry <- struct{}{}:
 		default:

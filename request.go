@@ -31,6 +31,8 @@ type ask struct {
 	stream bool   // the answer is wanted as a stream
 	form   askForm
 	place  splice.Value // of the model's value in the body
+
+	longest splice.Value // the place of the longest string of a JSON body
 }
 
 // askForm says where a request names its model.
@@ -106,13 +108,14 @@ func readModel(r *http.Request, body []byte) (ask, *apiError) {
 
 func readJSON(body []byte) (ask, *apiError) {
 	var found [2]splice.Value
-	if err := splice.Scan(body, maxDepth, askMembers, found[:]); err != nil {
+	longest, err := splice.ScanLongest(body, maxDepth, askMembers, found[:])
+	if err != nil {
 		if duplicate, ok := errors.AsType[*splice.DuplicateError](err); ok {
 			return ask{}, badRequest("duplicate_member", duplicate.Name, err.Error())
 		}
 		return ask{}, badRequest("invalid_json", "", "invalid JSON body: "+err.Error())
 	}
-	a := ask{form: askJSON, place: found[0], stream: string(found[1].Raw(body)) == "true"}
+	a := ask{form: askJSON, place: found[0], stream: string(found[1].Raw(body)) == "true", longest: longest}
 	switch a.place.Kind(body) {
 	case "nothing", "null":
 		return a, nil

@@ -13,6 +13,7 @@ type series struct {
 	name Series
 
 	buf      []byte    // whole lines, joinMax bytes at most
+	lines    int       // in buf
 	buffered time.Time // when the oldest of them came
 
 	file    *opened // nil if none is open
@@ -38,13 +39,14 @@ func (s *series) append(line []byte, now time.Time) *Error {
 		}
 	}
 	if len(line) > joinMax {
-		_, err := s.write(line, now, now)
+		_, err := s.write(line, 1, now, now)
 		return err
 	}
 	if len(s.buf) == 0 {
 		s.buffered = now
 	}
 	s.buf = append(s.buf, line...)
+	s.lines++
 	return nil
 }
 
@@ -87,15 +89,20 @@ func (s *series) flush(now time.Time) *Error {
 	if len(s.buf) == 0 {
 		return nil
 	}
-	n, err := s.write(s.buf, s.buffered, now)
-	s.buf = s.buf[:copy(s.buf, s.buf[n:])]
+	n, err := s.write(s.buf, s.lines, s.buffered, now)
+	s.buf, s.lines = s.buf[:copy(s.buf, s.buf[n:])], 0
+	if err != nil {
+		s.lines = linesOf(s.buf)
+	}
 	return err
 }
+
+func linesOf(p []byte) int { return bytes.Count(p, []byte{'\n'}) }
 
 // write appends whole lines, the oldest of which came at since, with one call. It
 // returns how many bytes of whole lines are in the file: all of p without an error,
 // and never half a line.
-func (s *series) write(p []byte, since, now time.Time) (int, *Error) {
+func (s *series) write(p []byte, lines int, since, now time.Time) (int, *Error) {
 	if s.failure != nil && now.Before(s.retry) && s.retry.Sub(now) <= maxRest {
 		return 0, s.failure
 	}
@@ -104,7 +111,7 @@ func (s *series) write(p []byte, since, now time.Time) (int, *Error) {
 	}
 	n, err := s.file.file.Write(p)
 	if n == len(p) {
-		s.wrote(p, since)
+		s.wrote(len(p), lines, since)
 		if s.unstarted >= startSize {
 			s.unstarted = 0
 			s.file.file.StartSync()
@@ -119,7 +126,7 @@ func (s *series) write(p []byte, since, now time.Time) (int, *Error) {
 	}
 	path := s.file.path
 	whole, spoiled := s.cut(p[:n])
-	s.wrote(p[:whole], since)
+	s.wrote(whole, linesOf(p[:whole]), since)
 	e := errorOf("writing", path, IOError, err)
 	if spoiled || e.Reason == FileLimit && s.hasLines() {
 		s.sync(now) // what it has is good
@@ -136,15 +143,15 @@ func (s *series) hasLines() bool {
 }
 
 // wrote counts lines that the file has and the disk may not have.
-func (s *series) wrote(p []byte, since time.Time) {
-	if len(p) == 0 {
+func (s *series) wrote(bytes, lines int, since time.Time) {
+	if lines == 0 {
 		return
 	}
 	if s.unsynced == 0 {
 		s.unsyncedSince = since
 	}
-	s.unsynced += bytes.Count(p, []byte{'\n'})
-	s.unstarted += len(p)
+	s.unsynced += lines
+	s.unstarted += bytes
 }
 
 // cut takes the half line at the end of written off the file. It returns how many
@@ -247,8 +254,8 @@ func (s *series) lose() {
 	if len(s.buf) == 0 {
 		return
 	}
-	s.w.report(Event{Kind: Lost, Path: s.failure.Path, Lines: bytes.Count(s.buf, []byte{'\n'}), Bytes: int64(len(s.buf)), Err: s.failure})
-	s.buf = nil
+	s.w.report(Event{Kind: Lost, Path: s.failure.Path, Lines: s.lines, Bytes: int64(len(s.buf)), Err: s.failure})
+	s.buf, s.lines = nil, 0
 }
 
 // maxRest is the longest rest between two tries; longer ones are a clock set back.

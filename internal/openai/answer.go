@@ -115,6 +115,10 @@ var finishes = map[string]string{
 
 // normalFinish returns the word of chat completions for a server's.
 func normalFinish(word string) string {
+	switch word {
+	case "", "stop", "length", "tool_calls":
+		return word
+	}
 	if known, ok := finishes[strings.ToLower(word)]; ok {
 		return known
 	}

@@ -93,7 +93,7 @@ func (b *building) messageBody(message []byte) {
 	if c == nil {
 		return
 	}
-	for m := rawjson.Object(message); m.Next(); {
+	for m := rawjson.Object(message).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "id":
 			b.first(&b.ID, m.Value)
@@ -105,7 +105,7 @@ func (b *building) messageBody(message []byte) {
 			b.tokens.read(m.Value)
 		case "content":
 			index := 0
-			for e := rawjson.Array(m.Value); e.Next(); index++ {
+			for e := rawjson.Array(m.Value).With(b.ends); e.Next(); index++ {
 				b.startBlock(index, e.Value)
 			}
 		}
@@ -134,7 +134,7 @@ func (b *building) startBlock(index int, value []byte) {
 	}
 	bl := &block{index: index}
 	var input, text, thinking, id, name, citations []byte
-	for m := rawjson.Object(value); m.Next(); {
+	for m := rawjson.Object(value).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "type":
 			bl.kind = rawjson.Text(m.Value)

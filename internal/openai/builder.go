@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"slices"
+	"unsafe"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
 )
@@ -14,11 +15,12 @@ const maxSlots = 1 << 10
 // building is an answer whose parts are still coming.
 type building struct {
 	Answer
-	choices []*growing // by index
-	items   []*item    // of responses, by output_index
-	blocks  []*block   // of messages, as they come
-	tokens  tokens     // of messages
-	size    int        // bytes kept
+	choices []*growing    // by index
+	items   []*item       // of responses, by output_index
+	blocks  []*block      // of messages, as they come
+	tokens  tokens        // of messages
+	ends    *rawjson.Ends // of a plain body's strings, nil of a stream
+	size    int           // bytes kept
 	limit   int
 }
 
@@ -64,6 +66,9 @@ func (b *building) add(text *[]byte, more []byte) {
 func (b *building) addText(text *[]byte, value []byte) bool {
 	if len(value) <= 2 || value[0] != '"' || !b.take(len(value)-2) {
 		return false
+	}
+	if !b.Stream { // nothing more will come
+		*text = slices.Grow(*text, len(value))
 	}
 	before := len(*text)
 	*text, _ = rawjson.AppendText(*text, value)
@@ -137,9 +142,12 @@ func (b *building) finished() Answer {
 	return a
 }
 
+// text returns what b has become, without a copy. Nothing is added to b any more.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
 func (c *growing) finished() Choice {
 	out := Choice{
-		Index: c.index, Role: c.role, Content: string(c.content), Reasoning: string(c.reasoning), Refusal: string(c.refusal),
+		Index: c.index, Role: c.role, Content: text(c.content), Reasoning: text(c.reasoning), Refusal: text(c.refusal),
 		Finish: normalFinish(c.finish), RawFinish: c.raw, Extras: c.extras,
 	}
 	if out.RawFinish == "" {
@@ -167,7 +175,7 @@ func (g *growingCall) finished() Call {
 		out.Type = "function"
 	}
 	if len(bytes.TrimSpace(g.arguments)) > 0 {
-		out.Arguments = string(g.arguments)
+		out.Arguments = text(g.arguments)
 	}
 	return out
 }

@@ -8,7 +8,7 @@ import "github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
 func (b *building) chunk(data []byte, p *pattern) {
 	var choices, failure []byte
 	isError, outer := false, []Extra(nil)
-	for m := rawjson.Object(data); m.Next(); {
+	for m := rawjson.Object(data).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "id":
 			b.first(&b.ID, m.Value)
@@ -38,7 +38,7 @@ func (b *building) chunk(data []byte, p *pattern) {
 		b.fail(data)
 		p.spoil()
 	}
-	for e := rawjson.Array(choices); e.Next(); {
+	for e := rawjson.Array(choices).With(b.ends); e.Next(); {
 		if rawjson.IsObject(e.Value) {
 			b.chunkChoice(e.Value, outer, p)
 		}
@@ -58,7 +58,7 @@ func (b *building) first(text *string, value []byte) {
 func (b *building) chunkChoice(choice []byte, outer []Extra, p *pattern) {
 	index := 0
 	var delta, finish, text, logprobs []byte
-	for m := rawjson.Object(choice); m.Next(); {
+	for m := rawjson.Object(choice).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "index":
 			index = number(m.Value)
@@ -110,7 +110,7 @@ func (b *building) logprobs(c *growing, value []byte) {
 // delta reads what a chunk adds to a choice, or the message of a whole body.
 func (b *building) delta(c *growing, delta []byte, p *pattern) {
 	var content, long, short, details []byte
-	for m := rawjson.Object(delta); m.Next(); {
+	for m := rawjson.Object(delta).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "role":
 			b.first(&c.role, m.Value)

@@ -82,7 +82,7 @@ func (b *building) responseBody(response []byte, last bool) {
 	}
 	var status, reason string
 	var output []byte
-	for m := rawjson.Object(response); m.Next(); {
+	for m := rawjson.Object(response).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "id":
 			b.first(&b.ID, m.Value)
@@ -109,7 +109,7 @@ func (b *building) responseBody(response []byte, last bool) {
 	}
 	if hasItems(output) {
 		b.items = nil
-		for e := rawjson.Array(output); e.Next(); {
+		for e := rawjson.Array(output).With(b.ends); e.Next(); {
 			b.useItem(c, e.Value)
 		}
 	} else {

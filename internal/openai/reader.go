@@ -136,13 +136,18 @@ func ReadBody(d Dialect, body []byte, limit int) Answer {
 	b := building{limit: limit}
 	b.Dialect = d
 	body = rawjson.Trim(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
-	switch {
-	case len(body) > limit:
+	if len(body) > limit {
 		b.TooLarge = true
-	case !rawjson.IsObject(body) || splice.Scan(body, splice.MaxDepth, nil, nil) != nil:
+		return b.finished()
+	}
+	longest, err := splice.ScanLongest(body, splice.MaxDepth, nil, nil)
+	switch {
+	case err != nil:
 		b.Cut = true
 	case d == Other:
 	default:
+		b.ends = new(rawjson.Ends)
+		b.ends.Add(body, longest.Start, longest.End)
 		b.body(body)
 	}
 	return b.finished()
@@ -152,7 +157,7 @@ func ReadBody(d Dialect, body []byte, limit int) Answer {
 func (b *building) body(body []byte) {
 	var failure []byte
 	isError := false
-	for m := rawjson.Object(body); m.Next(); {
+	for m := rawjson.Object(body).With(b.ends); m.Next(); {
 		switch string(m.Key) {
 		case "error":
 			failure = m.Value

@@ -123,13 +123,21 @@ func FuzzText(f *testing.F) {
 }
 
 func BenchmarkRecode(b *testing.B) {
-	in := AppendString(nil, bytes.Repeat([]byte("Some words of a long prompt, with a line end.\n"), 256<<10/46))
-	var text, out []byte
-	b.ReportAllocs()
-	b.SetBytes(int64(len(in)))
-	for b.Loop() {
-		text = AppendLoose(text[:0], in)
-		out = AppendString(out[:0], text)
+	for _, c := range []struct{ name, text string }{
+		{"plain", "Some words of a long prompt, with a line end of its own.\\n"},
+		{"escapes", strings.Join([]string{`\n`, ` \"quoted\" `, `\n\n`, ` naïve café `, ` \"it is\", `, `\n- `, ` “漢字” 🙂 `, `.\n`, ` a\\b\tc `, ` {\"model\":\"decoy\",\"n\":1} `, ` \u00e9 \u4f60 `},
+			"the model of an answer and what it said when all were there, as one ")},
+		{"chinese", `网关把每个请求都记录下来，并且每一行都是完整的。\n`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			in := bytes.Repeat([]byte(c.text), 256<<10/len(c.text))
+			var out []byte
+			b.ReportAllocs()
+			b.SetBytes(int64(len(in)))
+			for b.Loop() {
+				out = AppendRecoded(out[:0], in)
+			}
+		})
 	}
 }
 

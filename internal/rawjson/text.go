@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // AppendText appends the decoded string that value holds to dst. It reports false
@@ -44,13 +45,28 @@ func AppendLoose(dst, value []byte) []byte {
 	}
 }
 
-// Text returns the decoded string that value holds, empty if it holds none.
+// Text returns the decoded string that value holds, empty if it holds none. Words that
+// nearly every request and answer has cost no allocation.
 func Text(value []byte) string {
 	if len(value) < 3 {
 		return ""
 	}
-	text, _ := AppendText(nil, value)
-	return string(text)
+	switch string(value) {
+	case `"user"`:
+		return "user"
+	case `"assistant"`:
+		return "assistant"
+	case `"system"`:
+		return "system"
+	case `"tool"`:
+		return "tool"
+	case `"text"`:
+		return "text"
+	case `"stop"`:
+		return "stop"
+	}
+	text, _ := AppendText(make([]byte, 0, len(value)), value)
+	return unsafe.String(unsafe.SliceData(text), len(text))
 }
 
 // AppendUnescaped is [AppendText] for a string without its quotes. A quote in s
@@ -199,79 +215,6 @@ func AppendEscaped(dst, s []byte) []byte {
 			continue
 		}
 		dst, s = appendWide(dst, s)
-	}
-}
-
-// AppendRecoded appends s, the inside of a JSON string, as the inside of one in the
-// canonical form. What stands in it already, most of a long text, is copied as it is.
-// S has no quote without a backslash, or it would have ended there.
-func AppendRecoded(dst, s []byte) []byte {
-	for {
-		n := escapesLength(s)
-		for text := s[:n]; len(text) > 0; {
-			m := textLength(text)
-			dst = append(dst, text[:m]...)
-			switch text = text[m:]; {
-			case len(text) == 0:
-			case text[0] < utf8.RuneSelf:
-				dst, text = appendEscape(dst, text[0]), text[1:]
-			default:
-				dst, text = appendWide(dst, text)
-			}
-		}
-		if s = s[n:]; len(s) == 0 {
-			return dst
-		}
-		r, size := rune('/'), 2
-		if len(s) < 2 || s[1] != '/' {
-			r, size, _ = escape(s)
-		}
-		var one [utf8.UTFMax]byte
-		dst, s = AppendEscaped(dst, utf8.AppendRune(one[:0], r)), s[size:]
-	}
-}
-
-// escapesLength returns the length of the longest beginning of s whose escapes are
-// canonical.
-func escapesLength(s []byte) int {
-	for i := 0; ; {
-		at := bytes.IndexByte(s[i:], '\\')
-		if at < 0 {
-			return len(s)
-		}
-		if i += at; i+1 == len(s) || simple[s[i+1]] == 0 || s[i+1] == '/' {
-			return i
-		}
-		i += 2
-	}
-}
-
-// textLength returns the length of the longest beginning of s that is UTF-8 without
-// control characters, U+2028 and U+2029.
-func textLength(s []byte) int {
-	const ones, high = 0x0101010101010101, 0x8080808080808080
-	for i := 0; ; {
-		for ; i+16 <= len(s); i += 16 {
-			v, w := binary.LittleEndian.Uint64(s[i:]), binary.LittleEndian.Uint64(s[i+8:])
-			// A byte below 0x20 or beyond ASCII sets a high bit, if only its own and that
-			// of bytes behind it.
-			if (v|(v-ones*0x20)|w|(w-ones*0x20))&high != 0 {
-				break
-			}
-		}
-		for i < len(s) && s[i] >= 0x20 && s[i] < utf8.RuneSelf {
-			i++
-		}
-		if i == len(s) || s[i] < 0x20 {
-			return i
-		}
-		for i < len(s) && s[i] >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(s[i:])
-			if size == 1 || r == '\u2028' || r == '\u2029' {
-				return i
-			}
-			i += size
-		}
 	}
 }
 

@@ -36,7 +36,7 @@ type Walk struct {
 	ends   *Ends
 }
 
-// Ends remembers where a few long strings of a text end. Walks over the same bytes,
+// Ends remembers where the longest strings of a text end. Walks over the same bytes,
 // such as that of a message after that of the list it is in, then do not look for it
 // again. Its zero value is ready to use.
 type Ends struct {
@@ -46,7 +46,30 @@ type Ends struct {
 }
 
 // longString is how long a string is that [Ends] remembers, in bytes.
-const longString = 4 << 10
+const longString = 256
+
+// Add remembers that the string at text[start] ends before text[end].
+func (e *Ends) Add(text []byte, start, end int) {
+	n := end - start
+	if n < longString {
+		return
+	}
+	at := e.n
+	if at == len(e.starts) {
+		at = 0
+		for k, length := range e.length {
+			if length < e.length[at] {
+				at = k
+			}
+		}
+		if e.length[at] >= n {
+			return
+		}
+	} else {
+		e.n++
+	}
+	e.starts[at], e.length[at] = &text[start], n
+}
 
 // With returns the walk with a memory.
 func (w Walk) With(ends *Ends) Walk {
@@ -177,10 +200,7 @@ func (e *Ends) skipString(b []byte, i int) int {
 		}
 	}
 	end := skipString(b, i)
-	if end-i >= longString && e.n < len(e.starts) {
-		e.starts[e.n], e.length[e.n] = &b[i], end-i
-		e.n++
-	}
+	e.Add(b, i, end)
 	return end
 }
 

@@ -20,10 +20,11 @@ const (
 var roleNames = [...]string{"system", "human", "gpt", "function_call", "observation"}
 
 // turn is one turn of a conversation. Its value reaches from start to the next
-// turn's start.
+// turn's start, with the quotes in between.
 type turn struct {
-	role  role
-	start int
+	role   role
+	start  int // in conversation.text
+	quotes int // how many stand before
 }
 
 // result is what a tool has answered: spans of the conversation's aside.
@@ -40,14 +41,22 @@ type words struct {
 
 func decoded(text []byte) words { return words{text: text} }
 
+// quote is a text that is copied from the request into the record only when the line
+// is written: a long prompt is copied once.
+type quote struct {
+	at   int    // in conversation.text, before which it stands
+	text []byte // the inside of a JSON string
+}
+
 // conversation gathers turns and keeps their order right. All values stand in one
 // buffer, in order and encoded, so that turns can only be added, and the last one
 // extended.
 type conversation struct {
-	text  []byte
-	turns []turn
-	flags flags
-	media [len(mediaKinds)][]string
+	text   []byte
+	quotes []quote
+	turns  []turn
+	flags  flags
+	media  [len(mediaKinds)][]string
 
 	// results of tools that have come one behind the other, in aside.
 	results []result
@@ -55,20 +64,26 @@ type conversation struct {
 }
 
 func (v *conversation) reset() {
-	v.text, v.turns, v.flags = v.text[:0], v.turns[:0], 0
+	v.text, v.quotes, v.turns, v.flags = v.text[:0], v.quotes[:0], v.turns[:0], 0
 	v.results, v.aside = v.results[:0], v.aside[:0]
 	for i := range v.media {
 		v.media[i] = nil
 	}
 }
 
-// value returns the value of turn i, encoded.
-func (v *conversation) value(i int) []byte {
-	end := len(v.text)
+// appendValue appends the value of turn i, encoded.
+func (v *conversation) appendValue(dst []byte, i int) []byte {
+	t, end, quotes := v.turns[i], len(v.text), v.quotes
 	if i+1 < len(v.turns) {
-		end = v.turns[i+1].start
+		end, quotes = v.turns[i+1].start, quotes[:v.turns[i+1].quotes]
 	}
-	return v.text[v.turns[i].start:end]
+	at := t.start
+	for _, q := range quotes[t.quotes:] {
+		dst = append(dst, v.text[at:q.at]...)
+		dst = rawjson.AppendRecoded(dst, q.text)
+		at = q.at
+	}
+	return append(dst, v.text[at:end]...)
 }
 
 // last returns the role of the last turn, and system if there is none.
@@ -80,13 +95,13 @@ func (v *conversation) last() role {
 }
 
 func (v *conversation) open(r role, value words) {
-	v.turns = append(v.turns, turn{r, len(v.text)})
+	v.turns = append(v.turns, turn{r, len(v.text), len(v.quotes)})
 	v.put(value)
 }
 
 func (v *conversation) put(value words) {
 	if value.encoded {
-		v.text = rawjson.AppendRecoded(v.text, value.text)
+		v.quotes = append(v.quotes, quote{len(v.text), value.text})
 	} else {
 		v.text = rawjson.AppendEscaped(v.text, value.text)
 	}
@@ -94,7 +109,8 @@ func (v *conversation) put(value words) {
 
 // join adds value to the last turn as a paragraph of its own.
 func (v *conversation) join(value words) {
-	if len(v.text) > v.turns[len(v.turns)-1].start && len(value.text) > 0 {
+	last := v.turns[len(v.turns)-1]
+	if (len(v.text) > last.start || len(v.quotes) > last.quotes) && len(value.text) > 0 {
 		v.text = append(v.text, `\n\n`...)
 	}
 	v.put(value)
@@ -199,21 +215,21 @@ func (v *conversation) flush() {
 
 // mark is a point to which a conversation can be taken back.
 type mark struct {
-	turns, text int
-	flags       flags
-	tail        []byte // the last turn's value, if adding a turn may remove it
+	turns, text, quotes int
+	flags               flags
+	tail                []byte // the last turn's value, if adding a turn may remove it
 }
 
 func (v *conversation) mark() mark {
-	m := mark{turns: len(v.turns), text: len(v.text), flags: v.flags}
-	if m.turns > 0 && v.last() == gpt {
-		m.tail = bytes.Clone(v.value(m.turns - 1))
+	m := mark{turns: len(v.turns), text: len(v.text), quotes: len(v.quotes), flags: v.flags}
+	if m.turns > 0 && v.last() == gpt { // no quote is in it: those are the user's side's
+		m.tail = bytes.Clone(v.text[v.turns[m.turns-1].start:])
 	}
 	return m
 }
 
 func (v *conversation) back(m mark) {
-	v.turns, v.text, v.flags = v.turns[:m.turns], v.text[:m.text], m.flags
+	v.turns, v.text, v.quotes, v.flags = v.turns[:m.turns], v.text[:m.text], v.quotes[:m.quotes], m.flags
 	if m.tail != nil {
 		v.turns[m.turns-1].role = gpt
 		v.turns[m.turns-1].start = m.text - len(m.tail)

@@ -2,6 +2,7 @@ package sharegpt
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
@@ -92,8 +93,12 @@ func (v *conversation) suffix() string {
 
 // hasLiterals reports whether texts hold placeholders that stand for nothing.
 func (v *conversation) hasLiterals() bool {
+	text := v.text
+	for _, q := range v.quotes {
+		text = rawjson.AppendRecoded(slices.Clip(text), q.text)
+	}
 	for i, kind := range mediaKinds {
-		if bytes.Count(v.text, []byte(kind.tag)) != len(v.media[i]) {
+		if bytes.Count(text, []byte(kind.tag)) != len(v.media[i]) {
 			return true
 		}
 	}

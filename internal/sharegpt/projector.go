@@ -96,6 +96,7 @@ const maxKept = 1 << 20
 // release lets go of the exchange and of buffers that it has made very large.
 func (p *Projector) release() {
 	clear(p.request.params[:cap(p.request.params)])
+	clear(p.conv.quotes[:cap(p.conv.quotes)])
 	p.request = fields{params: p.request.params[:0]}
 	clear(p.calls)
 	p.ends = rawjson.Ends{}
@@ -128,6 +129,7 @@ func (p *Projector) wanted(x *Exchange) bool {
 // read reads the request into a conversation.
 func (p *Projector) read(x *Exchange) {
 	p.ends = rawjson.Ends{}
+	p.ends.Add(x.Request, x.Longest.Start, x.Longest.End)
 	p.request.read(x.Request, &p.ends)
 	p.raw, p.escape = p.raw[:0], false
 	p.readConversation(x.Answer.Dialect)

@@ -30,6 +30,7 @@ import (
 	"regexp"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
 
 // Exchange is a request with its answer, and what the gateway knows about both.
@@ -56,6 +57,8 @@ type Exchange struct {
 	Request []byte
 	// Scanned says that the body is known to be a JSON object, by [splice.Scan].
 	Scanned bool
+	// Longest is the place of its longest string, quotes included, if that is known.
+	Longest splice.Value
 	// Answer is what the client got.
 	Answer *openai.Answer
 	// Bytes and Sum are the length and the SHA-256 of what the client got, if only

@@ -28,7 +28,8 @@ type scanner struct {
 
 	depth   int
 	objects [MaxDepth / 64]uint64
-	member  int // index of the wanted top-level member being read, or -1
+	member  int   // index of the wanted top-level member being read, or -1
+	longest Value // of the strings so far
 }
 
 // Scan checks that body is one JSON object, nested at most maxDepth deep, and
@@ -36,26 +37,33 @@ type scanner struct {
 // Value. Names are compared decoded and by case. Errors are *[Error] and
 // *[DuplicateError]; found is then incomplete. Body is not kept.
 func Scan(body []byte, maxDepth int, names []string, found []Value) error {
+	_, err := ScanLongest(body, maxDepth, names, found)
+	return err
+}
+
+// ScanLongest is [Scan] and tells where the longest string of body stands, at any
+// depth, quotes included. Who walks over body again need not look for its end: of a
+// long prompt that is most of the work.
+func ScanLongest(body []byte, maxDepth int, names []string, found []Value) (longest Value, err error) {
 	s := scanner{b: body, names: names, found: found, maxDepth: min(maxDepth, MaxDepth), member: -1}
 	clear(found)
 	i := skipSpace(body, 0)
 	if i == len(body) {
-		return &Error{i, "got nothing, want a JSON object"}
+		return Value{}, &Error{i, "got nothing, want a JSON object"}
 	}
 	if body[i] != '{' {
 		if end, err := s.scalar(i); body[i] != '[' && (err != nil || skipSpace(body, end) != len(body)) {
-			return unexpected(body, i, "a JSON object")
+			return Value{}, unexpected(body, i, "a JSON object")
 		}
-		return &Error{i, "got " + kind(body[i]) + ", want a JSON object"}
+		return Value{}, &Error{i, "got " + kind(body[i]) + ", want a JSON object"}
 	}
-	i, err := s.run(i)
-	if err != nil {
-		return err
+	if i, err = s.run(i); err != nil {
+		return Value{}, err
 	}
 	if i = skipSpace(body, i); i != len(body) {
-		return unexpected(body, i, "nothing after the object")
+		return Value{}, unexpected(body, i, "nothing after the object")
 	}
-	return nil
+	return s.longest, nil
 }
 
 // run scans the value that begins at i and returns the index behind it.
@@ -225,6 +233,9 @@ func (s *scanner) text(i int) (int, error) {
 			escapes--
 		}
 		if (quote-escapes)%2 == 0 {
+			if end := quote + 1; end-i > s.longest.End-s.longest.Start {
+				s.longest = Value{i, end}
+			}
 			return quote + 1, nil
 		}
 	}
