@@ -26,6 +26,7 @@ type attempt struct {
 	trial    bool
 	begun    time.Duration
 	upgraded bool
+	underway member[*attempt] // of streams
 
 	ctx     context.Context // of the instance's connection, while the attempt lasts
 	watch   watchdog
@@ -122,7 +123,7 @@ func (a *attempt) start(parent context.Context) context.Context {
 		a.watch.begin(a.begun, reasonFirstToken, limit)
 	}
 	if a.exchange.ask.stream {
-		streams.add(a.exchange.id, a)
+		streams.add(a.exchange.id, &a.underway, a)
 		if ending.Load() { // too late to be found
 			cancel(errShutdown)
 		}
@@ -194,7 +195,7 @@ func (a *attempt) end() {
 		a.watch.cancel(context.Canceled)
 	}
 	if a.exchange.ask.stream {
-		streams.remove(a.exchange.id, a)
+		streams.remove(a.exchange.id, &a.underway)
 	}
 	a.instance.state.inFlight.Add(-1)
 }

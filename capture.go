@@ -43,6 +43,7 @@ type capture struct {
 	body     *body        // of the request; the capture is one of its holders
 	scanned  bool         // the body is known to be a JSON object
 	longest  splice.Value // the place of its longest string
+	underway member[*capture]
 
 	mu         sync.Mutex
 	pieces     []*[]byte // guarded by mu, as all below

@@ -49,7 +49,7 @@ type scribe struct {
 
 // gatherTime is how long exchanges gather before they are written. To be woken for
 // each would cost more than to write it.
-const gatherTime = 20 * time.Millisecond
+const gatherTime = 50 * time.Millisecond
 
 // run writes what is queued until the recorder is stopped and the last exchange
 // under way is written.

@@ -139,7 +139,7 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 		longest: x.ask.longest, settings: x.snap.record,
 	}
 	c.body.refs.Add(1)
-	r.active.add(c.id, c)
+	r.active.add(c.id, &c.underway, c)
 	return c
 }
 
@@ -156,7 +156,7 @@ func (r *recorder) submit(c *capture) {
 	if !c.take() {
 		return
 	}
-	r.active.remove(c.id, c)
+	r.active.remove(c.id, &c.underway)
 	if c.lost != "" {
 		r.drop(c.lost, 1, nil)
 		c.release()

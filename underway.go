@@ -1,8 +1,6 @@
 package aigateway
 
 import (
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,46 +11,62 @@ import (
 
 // underway is a set of what requests have begun and not ended, in parts so that
 // they do not wait for each other. Its zero value is empty.
-type underway[T comparable] [16]struct {
-	mu  sync.Mutex
-	set map[T]struct{} // guarded by mu
+type underway[T any] [16]struct {
+	mu    sync.Mutex
+	first *member[T] // guarded by mu, as the links of all members
 }
 
-// add takes v in, of the request with that ID.
-func (u *underway[T]) add(id string, v T) {
+// member is a part of what can be in an [underway], at most one at a time: to be in it
+// costs no memory of its own.
+type member[T any] struct {
+	in             bool
+	value          T
+	next, previous *member[T]
+}
+
+// add takes v in, of the request with that ID, by its member m.
+func (u *underway[T]) add(id string, m *member[T], v T) {
 	part := &u[id[0]%16]
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	if part.set == nil {
-		part.set = make(map[T]struct{})
+	*m = member[T]{in: true, value: v, next: part.first}
+	if m.next != nil {
+		m.next.previous = m
 	}
-	part.set[v] = struct{}{}
+	part.first = m
 }
 
-func (u *underway[T]) remove(id string, v T) {
+// remove takes out what m is the member of, if it is in.
+func (u *underway[T]) remove(id string, m *member[T]) {
 	part := &u[id[0]%16]
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	delete(part.set, v)
+	switch {
+	case !m.in:
+		return
+	case m.previous != nil:
+		m.previous.next = m.next
+	default:
+		part.first = m.next
+	}
+	if m.next != nil {
+		m.next.previous = m.previous
+	}
+	*m = member[T]{}
 }
 
 func (u *underway[T]) all() (all []T) {
 	for i := range u {
 		u[i].mu.Lock()
-		all = slices.AppendSeq(all, maps.Keys(u[i].set))
+		for m := u[i].first; m != nil; m = m.next {
+			all = append(all, m.value)
+		}
 		u[i].mu.Unlock()
 	}
 	return all
 }
 
-func (u *underway[T]) count() (n int) {
-	for i := range u {
-		u[i].mu.Lock()
-		n += len(u[i].set)
-		u[i].mu.Unlock()
-	}
-	return n
-}
+func (u *underway[T]) count() int { return len(u.all()) }
 
 // streams are the attempts at streams in this process, under whatever
 // configuration they began. Caddy lets go of them at the end of its grace period

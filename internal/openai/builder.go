@@ -16,10 +16,13 @@ const maxSlots = 1 << 10
 type building struct {
 	Answer
 	choices []*growing    // by index
+	only    growing       // the first of them: most answers need no other
+	place   [1]*growing   // of choices
 	items   []*item       // of responses, by output_index
 	blocks  []*block      // of messages, as they come
 	tokens  tokens        // of messages
 	ends    *rawjson.Ends // of a plain body's strings, nil of a stream
+	known   rawjson.Ends  // what ends points to
 	size    int           // bytes kept
 	limit   int
 }
@@ -87,7 +90,14 @@ func (b *building) choice(index int) *growing {
 			b.TooLarge = true
 			return nil
 		}
-		b.choices = slices.Insert(b.choices, at, &growing{index: index})
+		c := &b.only
+		if len(b.choices) > 0 {
+			c = new(growing)
+		} else {
+			b.choices = b.place[:0]
+		}
+		*c = growing{index: index}
+		b.choices = slices.Insert(b.choices, at, c)
 	}
 	return b.choices[at]
 }

@@ -22,8 +22,8 @@ func (b *building) chunk(data []byte, p *pattern) {
 			choices = m.Value
 		case "error":
 			failure = m.Value
-		case "object":
-			isError = string(m.Value) == `"error"`
+		case "object", "type": // older vLLM; a whole body of Anthropic's form
+			isError = isError || string(m.Value) == `"error"` && (!b.Stream || string(m.Key) == "object")
 		case "citations", "search_results":
 			if hasItems(m.Value) {
 				outer = append(outer, Extra{string(m.Key), m.Value})
@@ -34,7 +34,7 @@ func (b *building) chunk(data []byte, p *pattern) {
 	case isFailure(failure):
 		b.fail(failure)
 		p.spoil()
-	case isError: // older vLLM
+	case isError:
 		b.fail(data)
 		p.spoil()
 	}

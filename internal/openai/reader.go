@@ -146,7 +146,7 @@ func ReadBody(d Dialect, body []byte, limit int) Answer {
 		b.Cut = true
 	case d == Other:
 	default:
-		b.ends = new(rawjson.Ends)
+		b.ends = &b.known
 		b.ends.Add(body, longest.Start, longest.End)
 		b.body(body)
 	}
@@ -155,6 +155,11 @@ func ReadBody(d Dialect, body []byte, limit int) Answer {
 
 // body reads a whole body, which is a valid object.
 func (b *building) body(body []byte) {
+	b.Ended = true
+	if b.Dialect == Chat || b.Dialect == Completions {
+		b.chunk(body, new(pattern))
+		return
+	}
 	var failure []byte
 	isError := false
 	for m := rawjson.Object(body).With(b.ends); m.Next(); {
@@ -165,8 +170,7 @@ func (b *building) body(body []byte) {
 			isError = isError || string(m.Value) == `"error"`
 		}
 	}
-	b.Ended = true
-	if isError || isFailure(failure) && b.Dialect != Chat && b.Dialect != Completions {
+	if isError || isFailure(failure) {
 		b.fail(body)
 	}
 	switch b.Dialect {
@@ -178,7 +182,6 @@ func (b *building) body(body []byte) {
 		if b.Err == nil {
 			b.messageBody(body)
 		}
-	default:
-		b.chunk(body, new(pattern))
+	case Other, Chat, Completions:
 	}
 }
