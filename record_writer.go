@@ -264,7 +264,7 @@ func (c *capture) plainAnswer(stream bool) openai.Answer {
 				whole = append(whole, *piece...)
 			}
 		}
-		return openai.ReadBody(c.dialect, whole, maxCapture)
+		return openai.ReadBodyInPlace(c.dialect, whole, maxCapture)
 	}
 	r := openai.NewReader(c.dialect, maxCapture)
 	for _, piece := range c.pieces {

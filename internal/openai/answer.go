@@ -47,7 +47,10 @@ type Choice struct {
 	Role string
 	// Content, Reasoning and Refusal are empty where there is none.
 	Content, Reasoning, Refusal string
-	Calls                       []Call
+	// Encoded takes the place of Content in answers of [ReadBodyInPlace]: the inside of
+	// the JSON string that it is, as it stands in the body.
+	Encoded []byte
+	Calls   []Call
 	// FunctionCall is the form of a call that was in use before tool calls.
 	FunctionCall *Call
 	// Finish is why the model stopped, in the words of chat completions: stop,
@@ -90,7 +93,15 @@ type Failure struct {
 // Said reports whether the choice holds anything: text, reasoning, a refusal or a
 // call.
 func (c *Choice) Said() bool {
-	return c.Content != "" || c.Reasoning != "" || c.Refusal != "" || len(c.Calls) > 0 || c.FunctionCall != nil
+	return c.Content != "" || len(c.Encoded) > 0 || c.Reasoning != "" || c.Refusal != "" || len(c.Calls) > 0 || c.FunctionCall != nil
+}
+
+// Decode turns Encoded into Content.
+func (c *Choice) Decode() {
+	if len(c.Encoded) > 0 {
+		decoded, _ := rawjson.AppendUnescaped(make([]byte, 0, len(c.Encoded)), c.Encoded)
+		c.Content, c.Encoded = text(decoded), nil
+	}
 }
 
 // Whole reports whether the choice is known to be complete: the answer has a

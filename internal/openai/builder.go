@@ -33,6 +33,7 @@ type growing struct {
 	role, finish                string
 	raw                         string // what the server says instead of finish, if anything
 	content, reasoning, refusal []byte
+	encoded                     []byte // content of a plain body
 	calls                       []*growingCall
 	function                    *growingCall
 	extras                      []Extra
@@ -157,7 +158,7 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (c *growing) finished() Choice {
 	out := Choice{
-		Index: c.index, Role: c.role, Content: text(c.content), Reasoning: text(c.reasoning), Refusal: text(c.refusal),
+		Index: c.index, Role: c.role, Content: text(c.content), Reasoning: text(c.reasoning), Refusal: text(c.refusal), Encoded: c.encoded,
 		Finish: normalFinish(c.finish), RawFinish: c.raw, Extras: c.extras,
 	}
 	if out.RawFinish == "" {

@@ -162,6 +162,10 @@ func (b *building) delta(c *growing, delta []byte, p *pattern) {
 	if rawjson.IsArray(content) {
 		b.contentParts(c, content, thought)
 		p.spoil()
+	} else if !b.Stream {
+		if rawjson.IsString(content) && b.take(len(content)-2) {
+			c.encoded = content[1 : len(content)-1]
+		}
 	} else if b.addText(&c.content, content) {
 		p.slot(content, &c.content)
 	}

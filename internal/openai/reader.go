@@ -133,6 +133,17 @@ func (r *Reader) payload(e sse.Event, data []byte) {
 // skipped: DeepSeek sends them to keep a connection alive. A body that is no JSON
 // object is [Answer.Cut]; one longer than limit is [Answer.TooLarge].
 func ReadBody(d Dialect, body []byte, limit int) Answer {
+	a := ReadBodyInPlace(d, body, limit)
+	for i := range a.Choices {
+		a.Choices[i].Decode()
+	}
+	return a
+}
+
+// ReadBodyInPlace is [ReadBody] for who needs the content of a choice only in JSON
+// again: it is not decoded, but left in [Choice.Encoded]. Body must stay as it is as
+// long as the answer is in use.
+func ReadBodyInPlace(d Dialect, body []byte, limit int) Answer {
 	b := building{limit: limit}
 	b.Dialect = d
 	body = rawjson.Trim(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))

@@ -222,7 +222,7 @@ type mark struct {
 
 func (v *conversation) mark() mark {
 	m := mark{turns: len(v.turns), text: len(v.text), quotes: len(v.quotes), flags: v.flags}
-	if m.turns > 0 && v.last() == gpt { // no quote is in it: those are the user's side's
+	if m.turns > 0 && v.last() == gpt { // no quote is in it: the request's are of the user's side
 		m.tail = bytes.Clone(v.text[v.turns[m.turns-1].start:])
 	}
 	return m

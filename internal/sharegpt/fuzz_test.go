@@ -1,6 +1,7 @@
 package sharegpt
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,19 +13,27 @@ import (
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
-// FuzzProject: whatever request and answer, nothing panics and every line has its
-// columns and an order that trainers take.
+// FuzzProject: whatever request and answer, nothing panics, every line has its
+// columns and an order that trainers take, and a content that is left in its place
+// gives the same lines.
 func FuzzProject(f *testing.F) {
 	f.Add(uint8(1), []byte(`{"messages":[{"role":"user","content":"a <image>"},{"role":"assistant","tool_calls":[{"function":{"arguments":"1"}}]},{"role":"tool","content":"x"}]}`), []byte(`{"choices":[{"message":{"content":"a"}}]}`))
 	f.Add(uint8(2), []byte(`{"prompt":["a","b"],"n":1,"echo":true}`), []byte(`{"choices":[{"text":"ab"},{"index":1,"text":"c"}]}`))
 	f.Add(uint8(3), []byte(`{"input":[{"role":"user","content":[{"type":"input_image","image_url":"u"}]},{"type":"function_call_output","output":{}}]}`), []byte(`{"output":[{"type":"message","content":"a"}]}`))
 	f.Add(uint8(4), []byte(`{"system":"s","messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image","source":{"url":"u"}}]}]},{"role":"assistant","content":"p"}]}`), []byte(`{"content":[{"type":"tool_use","input":{"a":1}}]}`))
+	f.Add(uint8(1), []byte(`{"messages":[{"role":"user","content":"\n\/\u00e9"}]}`), []byte(`{"choices":[{"message":{"content":"\u003c/think>a\n\/"}}]}`))
 	f.Fuzz(func(t *testing.T, dialect uint8, request, answer []byte) {
-		a := openai.ReadBody(openai.Dialect(dialect%5), answer, 1<<20)
+		d, options := openai.Dialect(dialect%5), Options{Endpoints: all.Endpoints, RecordRaw: RecordRaw(dialect>>3) % 3}
+		a := openai.ReadBody(d, answer, 1<<20)
 		x := &Exchange{ID: "x", HTTP: 200, Request: request, Answer: &a}
-		_, records, err := NewProjector(Options{Endpoints: all.Endpoints, RecordRaw: RecordRaw(dialect>>3) % 3}).Append(nil, x, nil)
+		lines, records, err := NewProjector(options).Append(nil, x, nil)
 		if err != nil {
 			return
+		}
+		still := openai.ReadBodyInPlace(d, answer, 1<<20)
+		y := &Exchange{ID: "x", HTTP: 200, Request: request, Answer: &still}
+		if again, _, _ := NewProjector(options).Append(nil, y, nil); !bytes.Equal(again, lines) {
+			t.Fatalf("in place: got %s, want %s", again, lines)
 		}
 		if len(records) != len(a.Choices) {
 			t.Fatalf("got %d records of %d choices", len(records), len(a.Choices))

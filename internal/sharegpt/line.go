@@ -39,6 +39,7 @@ func (p *Projector) appendLine(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 			p.raw = rawjson.AppendCompact(p.raw, x.Request, p.edit)
 		}
 		dst = rawjson.AppendString(dst, p.raw)
+		c.Decode()
 		p.meta = p.appendResponse(p.meta[:0], c)
 		dst = rawjson.AppendString(append(dst, `,"response":`...), p.meta)
 	} else {

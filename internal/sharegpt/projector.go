@@ -62,12 +62,12 @@ func (p *Projector) Append(dst []byte, x *Exchange, records []Record) ([]byte, [
 	m := p.conv.mark()
 	for i := range a.Choices {
 		c := &a.Choices[i]
-		r := Record{Choice: c.Index, Status: StatusOf(x, c)}
 		if a.Dialect == openai.Completions {
 			p.addCompletion(c, len(a.Choices))
 		} else {
 			p.addAnswer(c)
 		}
+		r := Record{Choice: c.Index, Status: StatusOf(x, c)}
 		if r.Folder = p.folder(x, c, r.Status, p.conv.flags); r.Folder != None {
 			r.Suffix = p.conv.suffix()
 			switch {
@@ -160,6 +160,11 @@ func (p *Projector) readConversation(d openai.Dialect) {
 
 // addAnswer adds a choice to the conversation.
 func (p *Projector) addAnswer(c *openai.Choice) {
+	if p.inPlace(c) {
+		p.conv.addModel(gpt, words{c.Encoded, true})
+		return
+	}
+	c.Decode()
 	m := &p.msg
 	m.reset()
 	m.content = p.append(m.content, c.Content)
@@ -177,6 +182,14 @@ func (p *Projector) addAnswer(c *openai.Choice) {
 		m.reasoning = append(bytes.Clone(h.reasoning), m.reasoning...)
 	}
 	p.addModel(m)
+}
+
+// inPlace reports whether the choice is a content that goes into the record as it
+// stands in the answer. A thought in it might have to be completed.
+func (p *Projector) inPlace(c *openai.Choice) bool {
+	return len(c.Encoded) > 0 && p.edit == nil && !p.escape && p.held == nil &&
+		c.Reasoning == "" && c.Refusal == "" && len(c.Calls) == 0 && c.FunctionCall == nil &&
+		!bytes.Contains(c.Encoded, []byte("think")) && !bytes.Contains(c.Encoded, []byte(`\u00`))
 }
 
 // append appends a text of the answer to dst.
@@ -208,10 +221,13 @@ func (p *Projector) addCompletion(c *openai.Choice, choices int) {
 	}
 	p.conv.addUser(decoded(text))
 	n := len(text)
+	c.Decode()
 	text = p.append(text, c.Content)
 	answer := text[n:]
 	if p.request.echo {
-		answer = bytes.TrimPrefix(answer, text[:n])
+		if answer = bytes.TrimPrefix(answer, text[:n]); len(answer) == 0 {
+			c.Content = "" // only the prompt has been said
+		}
 	}
 	p.conv.addModel(gpt, decoded(answer))
 	p.scratch = text

@@ -119,7 +119,7 @@ func (e *transcript) answer(size int) *openai.Answer {
 	const limit = 8 << 20
 	d := dialects[e.API]
 	if e.ContentType != "text/event-stream" {
-		a := openai.ReadBody(d, e.body, limit)
+		a := openai.ReadBodyInPlace(d, e.body, limit)
 		return &a
 	}
 	r := openai.NewReader(d, limit)

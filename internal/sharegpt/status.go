@@ -48,7 +48,7 @@ func (p *Projector) folder(x *Exchange, c *openai.Choice, status Status, flags f
 		return Incomplete
 	case status == Length:
 		// Reasoning that was cut before the answer teaches nothing.
-		if p.options.CompleteOnly || c.Content == "" && c.Refusal == "" && len(c.Calls) == 0 && c.FunctionCall == nil {
+		if p.options.CompleteOnly || c.Content == "" && len(c.Encoded) == 0 && c.Refusal == "" && len(c.Calls) == 0 && c.FunctionCall == nil {
 			return Incomplete
 		}
 	case status != OK:
