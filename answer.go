@@ -65,6 +65,8 @@ func (a *attempt) receive(res *http.Response) (*http.Response, error) {
 		// there would be no place for its error event.
 		delete(res.Header, "Content-Length")
 		res.ContentLength = -1
+	} else if media == "text/event-stream" && a.asks {
+		a.refuses() // nothing can be taken out of what is compressed
 	} else if media == "application/json" && res.Header.Get("Content-Encoding") == "" {
 		rl.tail = tails.Get().(*[]byte)
 	}

@@ -13,8 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
-
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // attempt is one instance's try at an exchange: a lease, deadlines, and in the end
@@ -35,8 +33,8 @@ type attempt struct {
 	rest    time.Duration // that the instance asks for
 
 	answered time.Duration // when the answer began; 0 before
-	usage    openai.Usage
-	counted  bool       // the answer told its usage
+	asks     bool          // for the usage of a stream, as the client does not
+	usage    usage
 	span     trace.Span // nil if nobody traces
 }
 

@@ -104,17 +104,43 @@ func (b *body) release() {
 	}
 }
 
-// reader returns the body with the bytes at place replaced, as one attempt's
-// request body, and its length. A zero place leaves the body as it is.
-func (b *body) reader(place splice.Value, replacement []byte) (*bodyReader, int64) {
+// edit is a change of a body: text takes the place of a part of it. The zero edit
+// changes nothing.
+type edit struct {
+	place splice.Value
+	text  []byte
+}
+
+// edits are the changes of a body for one instance, of its model and of what it is
+// asked besides.
+type edits [2]edit
+
+// reader returns the body with the edits made, which do not overlap, as one attempt's
+// request body, and its length.
+func (b *body) reader(changes edits) (*bodyReader, int64) {
 	b.refs.Add(1)
 	r := &bodyReader{body: b}
-	if place == (splice.Value{}) {
-		r.parts[0] = b.bytes
-		return r, int64(len(b.bytes))
+	if changes[1].place.Start < changes[0].place.Start {
+		changes[0], changes[1] = changes[1], changes[0]
 	}
-	r.parts = [3][]byte{b.bytes[:place.Start], replacement, b.bytes[place.End:]}
-	return r, int64(len(r.parts[0]) + len(r.parts[1]) + len(r.parts[2]))
+	at, length := 0, len(b.bytes)
+	for n, e := range changes {
+		r.parts[2*n], r.parts[2*n+1] = b.bytes[at:e.place.Start], e.text
+		at = e.place.End
+		length += len(e.text) - (e.place.End - e.place.Start)
+	}
+	r.parts[2*len(changes)] = b.bytes[at:]
+	return r, int64(length)
+}
+
+// fill makes the body, with the edits made, that of r.
+func (b *body) fill(r *http.Request, changes edits) {
+	reader, length := b.reader(changes)
+	r.Body, r.ContentLength, r.TransferEncoding = reader, length, nil
+	r.GetBody = func() (io.ReadCloser, error) {
+		again, _ := b.reader(changes)
+		return again, nil
+	}
 }
 
 // bodyReader reads one body once. Close may come from another goroutine while
@@ -123,7 +149,7 @@ func (b *body) reader(place splice.Value, replacement []byte) (*bodyReader, int6
 type bodyReader struct {
 	mu    sync.Mutex
 	body  *body // nil once closed
-	parts [3][]byte
+	parts [2*len(edits{}) + 1][]byte
 	next  int
 }
 
@@ -155,7 +181,7 @@ func (r *bodyReader) Close() error {
 	defer r.mu.Unlock()
 	if r.body != nil {
 		r.body.release()
-		r.body, r.parts = nil, [3][]byte{}
+		r.body, r.parts = nil, [len(r.parts)][]byte{}
 	}
 	return nil
 }

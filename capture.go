@@ -56,6 +56,7 @@ type capture struct {
 	instance   string
 	outcome    outcome
 	clientGone bool
+	usage      usage
 	firstByte  time.Duration
 	ended      time.Duration
 	reserved   int64  // for the request's body, once it waits for the writer
@@ -171,11 +172,11 @@ func (c *capture) free() {
 }
 
 // note says how the exchange ended, unless the capture is taken.
-func (c *capture) note(end outcome, clientGone bool) {
+func (c *capture) note(end outcome, clientGone bool, tokens usage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.taken {
-		c.outcome, c.clientGone = end, clientGone
+		c.outcome, c.clientGone, c.usage = end, clientGone, tokens
 	}
 }
 

@@ -112,8 +112,16 @@ type InstanceConfig struct {
 	Headers map[string]string `json:"headers"`
 
 	// Engine is the server program: vllm, sglang, llama.cpp, ollama, tgi or generic.
-	// It is shown in /health.
+	// It is shown in /health, and sets the default of ask_usage.
 	Engine string `json:"engine"`
+
+	// AskUsage asks the instance for the usage of streams of chat completions and
+	// completions, by stream_options.include_usage. Where the client has not asked for
+	// it, the chunk with it is taken out of the answer again. It needs a server whose
+	// stream is otherwise the same; some write usage into every chunk when asked. The
+	// default is true for the engines vllm and sglang, and for chat completions of
+	// llama.cpp and ollama; false for all others.
+	AskUsage *bool `json:"ask_usage"`
 
 	// Timeouts go before those of the file.
 	Timeouts TimeoutsConfig `json:"timeouts"`

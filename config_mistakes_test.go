@@ -114,7 +114,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
 	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
-	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, timeouts, paths`
+	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
 	f(`{Instances: []}`, `1:2: unknown member "Instances"; did you mean "instances"?`)
@@ -182,6 +182,8 @@ func TestConfigWrongTypes(t *testing.T) {
 	f(with(`headers: ['X-Team: a']`), `1:24: instances[0].headers: got an array, want an object`)
 	f(with(`headers: {'X-Team': 1}`), `1:35: instances[0].headers["X-Team"]: got a number, want a string`)
 	f(with(`engine: 1`), `1:23: instances[0].engine: got a number, want a string`)
+	f(with(`ask_usage: 'yes'`), `1:26: instances[0].ask_usage: got a string, want true or false`)
+	f(with(`ask_usage: 1`), `1:26: instances[0].ask_usage: got a number, want true or false`)
 	f(with(`paths: '/v1'`), `1:22: instances[0].paths: got a string, want an object`)
 	f(with(`paths: {'/v1/embeddings': {}}`), `1:41: instances[0].paths["/v1/embeddings"]: got an object, want a string`)
 

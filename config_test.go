@@ -103,7 +103,7 @@ func TestConfigDefaults(t *testing.T) {
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
-		max_concurrency: null, headers: null, engine: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
+		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null,
 		alerts: {name: null, receivers: null, group_wait: null, group_interval: null, repeat: null, error_rate: null, slow_first_token: null, keep_state: null}}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
@@ -118,7 +118,7 @@ func TestConfigMembers(t *testing.T) {
 	src := `{
 		instances: [{
 			url: 'https://h:8443/openai/v1/', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
-			max_concurrency: 32, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', paths: {'/v1/embeddings': '/embed?a=b&c'},
+			max_concurrency: 32, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', ask_usage: true, paths: {'/v1/embeddings': '/embed?a=b&c'},
 			timeouts: {total: '1h'},
 		}],
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, stall: 5, total: 0},
@@ -139,7 +139,7 @@ func TestConfigMembers(t *testing.T) {
 	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
 		Instances: []*InstanceConfig{{
 			URL: "https://h:8443/openai/v1/", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
-			MaxConcurrency: 32, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp",
+			MaxConcurrency: 32, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp", AskUsage: new(true),
 			Paths: map[string]string{"/v1/embeddings": "/embed?a=b&c"}, Timeouts: TimeoutsConfig{Total: new(seconds(3600))},
 		}},
 		Timeouts: TimeoutsConfig{

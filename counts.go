@@ -58,7 +58,8 @@ type instanceCounts struct {
 	whole     int64                // attempts that ended well; guarded by mu, as all below
 	attempts  map[attemptEnd]int64 // all others; the keys are a closed set
 	ejections int64
-	tokens    openai.Usage
+	tokens    openai.Usage // as answers tell them
+	estimates openai.Usage // of streams that do not
 	latency   *histogram // until answers began; nil before the first attempt, as recent
 	recent    *recent
 }
@@ -101,9 +102,17 @@ func (c *instanceCounts) settle(a *attempt, v verdict, now time.Duration) {
 	if a.answered > 0 {
 		c.latency.observe(a.answered - a.begun)
 	}
-	c.tokens.Prompt += a.usage.Prompt
-	c.tokens.Completion += a.usage.Completion
-	c.recent.settle(end, a.usage.Completion, now)
+	told := int64(0)
+	switch a.usage.source {
+	case usageTold:
+		told = a.usage.Completion
+		c.tokens.Prompt += a.usage.Prompt
+		c.tokens.Completion += told
+	case usageEstimated:
+		c.estimates.Prompt += a.usage.Prompt
+		c.estimates.Completion += a.usage.Completion
+	}
+	c.recent.settle(end, told, now)
 }
 
 // begins counts that the first token of a stream has come after wait.
@@ -132,12 +141,13 @@ func (c *instanceCounts) ejected() {
 	c.ejections++
 }
 
-// count counts the end of a for the metrics and statistics.
+// count counts the end of a for the metrics and statistics. Whoever else is to know of
+// the tokens that an exchange has cost is told here.
 func (a *attempt) count(v verdict, now time.Duration) {
 	x := a.exchange
-	x.ended, x.usage, x.counted = now, a.usage, a.counted
+	x.ended, x.usage = now, a.usage
 	a.instance.state.counts.settle(a, v, now)
-	if tokens := a.usage.Completion; tokens > 1 && x.ttft > 0 {
+	if tokens := a.usage.Completion; tokens > 1 && x.ttft > 0 && a.usage.source == usageTold {
 		x.pool.state.counts.tpot.observe((now - x.began - x.ttft) / time.Duration(tokens-1))
 	}
 }

@@ -42,7 +42,7 @@ func BenchmarkCountRequest(b *testing.B) {
 		a.count(whole, x.working)
 		x.finish()
 	}
-	if !a.counted || a.usage.Completion != 15 {
+	if a.usage.source != usageTold || a.usage.Completion != 15 {
 		b.Errorf("got usage %+v, want 15 tokens", a.usage)
 	}
 }
@@ -66,7 +66,7 @@ func BenchmarkCountPlain(b *testing.B) {
 		a.count(whole, x.working)
 		x.finish()
 	}
-	if !a.counted || a.usage.Completion != 15 {
+	if a.usage.source != usageTold || a.usage.Completion != 15 {
 		b.Errorf("got usage %+v, want 15 tokens", a.usage)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // exchange is one client's request on its way to an answer. It belongs to the
@@ -22,6 +20,8 @@ type exchange struct {
 	ask   ask
 	body  *body
 	pool  *pool
+
+	choices choices // of the answer
 
 	policy  policy
 	now     time.Duration // when the choice under way was made
@@ -42,8 +42,7 @@ type exchange struct {
 	working time.Duration // since when it works on the exchange again, and no instance
 	ttft    time.Duration // span until the first token had been sent; 0 before
 	ended   time.Duration // of the last attempt
-	usage   openai.Usage  // of the last attempt
-	counted bool          // it told its usage
+	usage   usage         // of the last attempt
 
 	direct directPlaceholders
 

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
 // anyModel is the model_name of instances that take every model which no other
@@ -72,6 +74,9 @@ type instance struct {
 	upstreamModel string      // "" to send the client's name for it
 	modelJSON     []byte      // upstreamModel as a JSON text
 
+	asked   []openai.Dialect // whose streams the instance is asked for the usage of
+	refuses atomic.Bool      // it has refused to be asked; forgotten with the next swap
+
 	maxConcurrency int // 0: no limit
 	deadlines      deadlines
 	state          *instanceState
@@ -101,6 +106,7 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 	if c.APIKey != "" {
 		i.authorization = "Bearer " + c.APIKey
 	}
+	i.asked = c.asked()
 	if c.UpstreamModel != "" {
 		i.modelJSON, _ = json.Marshal(c.UpstreamModel) // a string always encodes
 	}

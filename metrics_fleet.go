@@ -33,6 +33,7 @@ var (
 	latencyDesc  = desc("upstream_latency_seconds", "Time from an attempt's beginning until its answer began: with a stream's first content, or a plain answer's header.", "upstream")
 	ejectedDesc  = desc("ejections_total", "Times that the instance was left out.", "upstream")
 	tokensDesc   = desc("tokens_total", "Tokens, as answers tell them.", "upstream", "model", "type")
+	guessesDesc  = desc("tokens_estimated_total", "Tokens of streams that do not tell them, estimated: one for each chunk, and for 4 bytes of the request.", "upstream", "model", "type")
 
 	writtenDesc = desc("records_written_total", "Records handed to their files.")
 	droppedDesc = desc("records_dropped_total", "Exchanges or records that are not in the files.", "reason")
@@ -57,7 +58,7 @@ type fleetCollector struct {
 func (*fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, retriesDesc, fallbacksDesc, durationDesc, ttftDesc, itlDesc, tpotDesc, overheadDesc,
-		infoDesc, stateDesc, inFlightDesc, attemptsDesc, latencyDesc, ejectedDesc, tokensDesc,
+		infoDesc, stateDesc, inFlightDesc, attemptsDesc, latencyDesc, ejectedDesc, tokensDesc, guessesDesc,
 		writtenDesc, droppedDesc, queueDesc, freeDesc,
 	} {
 		ch <- d
@@ -154,6 +155,7 @@ type instanceNumbers struct {
 	ejections int64
 	inFlight  int64
 	tokens    openai.Usage
+	estimates openai.Usage
 	latency   histogram
 }
 
@@ -175,6 +177,8 @@ func (n *instanceNumbers) add(i *instance) {
 	n.ejections += c.ejections
 	n.tokens.Prompt += c.tokens.Prompt
 	n.tokens.Completion += c.tokens.Completion
+	n.estimates.Prompt += c.estimates.Prompt
+	n.estimates.Completion += c.estimates.Completion
 	if c.latency != nil {
 		n.latency.merge(c.latency)
 	}
@@ -202,6 +206,8 @@ func (n *instanceNumbers) collect(ch chan<- prometheus.Metric) {
 	number(ejectedDesc, prometheus.CounterValue, n.ejections)
 	number(tokensDesc, prometheus.CounterValue, n.tokens.Prompt, model, "prompt")
 	number(tokensDesc, prometheus.CounterValue, n.tokens.Completion, model, "completion")
+	number(guessesDesc, prometheus.CounterValue, n.estimates.Prompt, model, "prompt")
+	number(guessesDesc, prometheus.CounterValue, n.estimates.Completion, model, "completion")
 }
 
 // collectRecorders sends the numbers of all recorders together, and of the disk that

@@ -30,9 +30,10 @@ type pace struct {
 
 var paces = sync.Pool{New: func() any { return new(pace) }}
 
-// gets takes the piece of the stream that the client is about to get.
+// gets takes the piece of the stream that the client is about to get, which may be
+// nothing.
 func (p *pace) gets(piece []byte) {
-	p.partial = piece[len(piece)-1] != '\n' || piece[0] == ':' // a comment has no content
+	p.partial = len(piece) == 0 || piece[len(piece)-1] != '\n' || piece[0] == ':' // a comment has no content
 }
 
 // next takes the time at which the client had got a piece that was not the first. It
@@ -91,17 +92,21 @@ func (rl *relay) keepTail(p []byte) {
 	*rl.tail = append(t, p...)
 }
 
-// readUsage finds the usage of an answer that has ended.
+// readUsage finds the usage of an answer that has ended, or of as much of a stream as
+// has come.
 func (rl *relay) readUsage() {
-	a := rl.attempt
+	a, told := rl.attempt, false
 	switch {
 	case rl.stream != nil:
-		if rl.pace != nil && rl.pace.last == 0 { // all of it came at once
-			rl.step(clock())
-		}
-		a.usage, a.counted = rl.stream.Usage()
+		a.usage.Usage, told = rl.stream.Usage()
 	case rl.tail != nil:
-		a.usage, a.counted = openai.FindUsage(*rl.tail)
+		a.usage.Usage, told = openai.FindUsage(*rl.tail)
+	}
+	switch {
+	case told:
+		a.usage.source = usageTold
+	case rl.pace != nil && a.exchange.route.stream != openai.Other:
+		a.usage = a.exchange.estimate(rl.stream.Pieces())
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 // told are the names of what an exchange tells of itself, as placeholders behind
 // placeholderPrefix and as fields of the access log.
 var told = []string{
-	"request_id", "model", "upstream", "tier", "attempts", "retries", "fallback", "outcome", "reason", "ttft", "tokens_prompt", "tokens_completion",
+	"request_id", "model", "upstream", "tier", "attempts", "retries", "fallback", "outcome", "reason", "ttft", "tokens_prompt", "tokens_completion", "estimated",
 }
 
 // tells lets placeholders and the access log ask x how it stands. They ask when they
@@ -81,12 +81,16 @@ func (x *exchange) tell(name string) (value any, known bool) {
 			value = x.ttft.Seconds()
 		}
 	case "tokens_prompt":
-		if x.counted {
+		if x.usage.source != usageUnknown {
 			value = x.usage.Prompt
 		}
 	case "tokens_completion":
-		if x.counted {
+		if x.usage.source != usageUnknown {
 			value = x.usage.Completion
+		}
+	case "estimated":
+		if x.usage.source == usageEstimated {
+			value = true
 		}
 	default:
 		return nil, false

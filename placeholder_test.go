@@ -75,6 +75,7 @@ func TestAccessLog(t *testing.T) {
 	}, "m primary 1")
 	f1("a stream", `{"model": "m", "stream": true, `+prompt+`}`, 200, map[string]any{
 		"model": "m", "upstream": id(0), "tier": "primary", "attempts": 1, "retries": 0, "fallback": false, "outcome": "ok", "ttft": "some",
+		"tokens_prompt": 22, "tokens_completion": 2, "estimated": true,
 	}, "m primary 1")
 	f1("an unknown model", `{"model": "my prompt", `+prompt+`}`, 404, map[string]any{
 		"model": "_other", "attempts": 0, "retries": 0, "fallback": false, "outcome": "refused",

@@ -131,6 +131,9 @@ func (s *scribe) write(c *capture) {
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
 		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
 	}
+	if c.usage.source != usageUnknown {
+		x.Usage, x.Estimated = &c.usage.Usage, c.usage.source == usageEstimated
+	}
 	if c.sum != nil {
 		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)
 	}

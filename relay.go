@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
@@ -32,6 +33,7 @@ type relay struct {
 	failed  error          // to be returned once rest is given
 	pace    *pace          // of a stream that the client gets, or nil
 	tail    *[]byte        // the end of a plain answer, for its usage, or nil
+	cutter  openai.Cutter  // in use if the attempt asks for the usage
 }
 
 // heldBuffers holds the buffers of relays.
@@ -131,6 +133,7 @@ func (rl *relay) commit() {
 	if rl.stream != nil && rl.stream.Begun() {
 		rl.pace = paces.Get().(*pace)
 	}
+	rl.rest = rl.given(rl.rest, rl.failed != nil)
 	if rl.stream != nil && rl.stream.Ended() {
 		rl.finish()
 	}
@@ -154,34 +157,47 @@ func (rl *relay) read(p []byte) (int, error) {
 }
 
 func (rl *relay) Read(p []byte) (int, error) {
-	if len(rl.rest) > 0 {
-		n := copy(p, rl.rest)
-		rl.rest = rl.rest[n:]
-		return n, nil
-	}
-	if rl.failed != nil {
-		return rl.close(p, rl.failed)
-	}
-	n, err := rl.read(p)
-	if n > 0 && rl.pace != nil {
-		rl.pace.gets(p[:n])
-	}
-	rl.keepTail(p[:n])
-	if n > 0 && rl.stream != nil {
-		ended := rl.stream.Ended()
-		rl.stream.Write(p[:n])
-		if !ended && rl.stream.Ended() {
-			rl.finish()
+	for {
+		if len(rl.rest) > 0 {
+			n := copy(p, rl.rest)
+			rl.rest = rl.rest[n:]
+			return n, nil
+		}
+		if rl.failed != nil {
+			return rl.close(p, rl.failed)
+		}
+		n, err := rl.read(p)
+		rl.failed = err
+		rl.keepTail(p[:n])
+		if n > 0 && rl.stream != nil {
+			ended := rl.stream.Ended()
+			rl.stream.Write(p[:n])
+			if !ended && rl.stream.Ended() {
+				rl.finish()
+			}
+		}
+		given := rl.given(p[:n], err != nil)
+		if n > 0 && rl.pace != nil {
+			rl.pace.gets(given)
+		}
+		if m := copy(p, given); m > 0 || n == 0 && err == nil {
+			rl.rest = given[m:]
+			return m, nil
 		}
 	}
-	if err == nil {
-		return n, nil
+}
+
+// given returns what the client gets of a piece of the answer, which may be its last.
+// It lasts until the next read.
+func (rl *relay) given(piece []byte, last bool) []byte {
+	if rl.stream == nil || !rl.attempt.asks {
+		return piece
 	}
-	if n > 0 {
-		rl.failed = err
-		return n, nil
+	given := rl.cutter.Cut(piece)
+	if last {
+		given = append(slices.Clip(given), rl.cutter.Close()...)
 	}
-	return rl.close(p, err)
+	return given
 }
 
 // close settles the attempt at the answer's end, good or bad, and answers the
@@ -192,6 +208,9 @@ func (rl *relay) close(p []byte, err error) (int, error) {
 		return 0, err
 	}
 	v := rl.judge(err)
+	if rl.pace != nil && rl.pace.last == 0 { // all of it came at once
+		rl.step(clock())
+	}
 	rl.readUsage()
 	a.settle(v)
 	switch {
@@ -283,6 +302,9 @@ func brokenText(why reason) string {
 
 // Close is called by the proxy when it needs no more.
 func (rl *relay) Close() error {
+	if a := rl.attempt; rl.stream != nil && !a.settled && a.answered > 0 { // the client has left
+		rl.readUsage()
+	}
 	if rl.held != nil {
 		if cap(*rl.held) <= maxHeld {
 			heldBuffers.Put(rl.held)
@@ -302,9 +324,28 @@ func (rl *relay) Close() error {
 	return rl.inner.Close()
 }
 
+// choices is how many choices an answer may have.
+type choices uint8
+
+const (
+	choicesUnread choices = iota
+	choicesOne
+	choicesSeveral
+)
+
 // severalChoices reports whether the answer may have more than one choice. It is
 // asked for streams alone; n and lists of prompts are rare.
 func (x *exchange) severalChoices() bool {
+	if x.choices == choicesUnread {
+		x.choices = choicesOne
+		if x.readsSeveral() {
+			x.choices = choicesSeveral
+		}
+	}
+	return x.choices == choicesSeveral
+}
+
+func (x *exchange) readsSeveral() bool {
 	body := x.body.bytes
 	if x.ask.form != askJSON || !bytes.Contains(body, []byte(`"n"`)) && x.route.stream != openai.Completions {
 		return false

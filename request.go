@@ -32,7 +32,8 @@ type ask struct {
 	form   askForm
 	place  splice.Value // of the model's value in the body
 
-	longest splice.Value // the place of the longest string of a JSON body
+	longest       splice.Value // the place of the longest string of a JSON body
+	streamOptions splice.Value // the place of that member's value in a JSON body
 }
 
 // askForm says where a request names its model.
@@ -107,7 +108,7 @@ func readModel(r *http.Request, body []byte) (ask, *apiError) {
 }
 
 func readJSON(body []byte) (ask, *apiError) {
-	var found [2]splice.Value
+	var found [3]splice.Value
 	longest, err := splice.ScanLongest(body, maxDepth, askMembers, found[:])
 	if err != nil {
 		if duplicate, ok := errors.AsType[*splice.DuplicateError](err); ok {
@@ -115,7 +116,9 @@ func readJSON(body []byte) (ask, *apiError) {
 		}
 		return ask{}, badRequest("invalid_json", "", "invalid JSON body: "+err.Error())
 	}
-	a := ask{form: askJSON, place: found[0], stream: string(found[1].Raw(body)) == "true", longest: longest}
+	a := ask{
+		form: askJSON, place: found[0], stream: string(found[1].Raw(body)) == "true", longest: longest, streamOptions: found[2],
+	}
 	switch a.place.Kind(body) {
 	case "nothing", "null":
 		return a, nil
@@ -130,7 +133,7 @@ func readJSON(body []byte) (ask, *apiError) {
 	}
 }
 
-var askMembers = []string{"model", "stream"}
+var askMembers = []string{"model", "stream", "stream_options"}
 
 func readForm(body []byte, boundary string) (ask, *apiError) {
 	place, err := splice.Field(body, boundary, "model")

@@ -65,7 +65,7 @@ func (a *attempt) endSpan(v verdict) {
 	if (attemptEnd{v.outcome, v.reason}).errs() {
 		a.span.SetStatus(codes.Error, v.outcome.String())
 	}
-	if a.counted {
+	if a.usage.source == usageTold {
 		a.span.SetAttributes(attribute.Int64("gen_ai.usage.input_tokens", a.usage.Prompt), attribute.Int64("gen_ai.usage.output_tokens", a.usage.Completion))
 	}
 	a.span.End()

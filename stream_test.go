@@ -28,6 +28,13 @@ type transcript struct {
 	ContentEncoding string `json:"content_encoding"`
 	Status          int    `json:"status_http"`
 	SHA256          string `json:"sha256"`
+	Server          string `json:"server"`
+	Expected        struct {
+		Usage *struct {
+			Prompt     float64 `json:"prompt_tokens"`
+			Completion float64 `json:"completion_tokens"`
+		} `json:"usage"`
+	} `json:"expected"`
 
 	body []byte
 }

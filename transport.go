@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -39,6 +38,9 @@ func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http
 	a.trace(r.Context(), out.Header)
 	x.own += clock() - x.working
 	res, err := inner.RoundTrip(out)
+	if err == nil && a.asks && (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnprocessableEntity) {
+		res, err = a.withdraw(inner, out, res)
+	}
 	x.working = clock()
 	if err == nil && res.StatusCode < 100 { // net/http passes it on, but panics where it is to be written
 		res.Body.Close()
@@ -125,15 +127,10 @@ func (a *attempt) outgoing(r *http.Request, h http.Header) *http.Request {
 	a.address(h)
 	out.Header = h
 
-	place, text := a.edit()
-	if len(x.body.bytes) == 0 {
-		return out // r has the body of an upgrade, or none
-	}
-	reader, length := x.body.reader(place, text)
-	out.Body, out.ContentLength, out.TransferEncoding = reader, length, nil
-	out.GetBody = func() (io.ReadCloser, error) {
-		again, _ := x.body.reader(place, text)
-		return again, nil
+	if len(x.body.bytes) > 0 { // else r has the body of an upgrade, or none
+		changes := edits{a.modelEdit()}
+		changes[1], a.asks = a.usageEdit()
+		x.body.fill(out, changes)
 	}
 	return out
 }
@@ -178,33 +175,35 @@ var (
 	forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 )
 
-// edit returns the part of the body that changes for the attempt's instance, and
-// what takes its place.
-func (a *attempt) edit() (splice.Value, []byte) {
+// modelEdit returns the edit that gives the body the model's name at the attempt's
+// instance.
+func (a *attempt) modelEdit() edit {
 	x, i := a.exchange, a.instance
 	if i.upstreamModel == "" {
-		return splice.Value{}, nil
+		return edit{}
 	}
 	switch {
 	case x.ask.form == askJSON && x.ask.place.Found():
-		return x.ask.place, i.modelJSON
+		return edit{x.ask.place, i.modelJSON}
 	case x.ask.form == askJSON:
-		return insertMember(x.body.bytes, "model", i.modelJSON)
+		return insertMember(x.body.bytes, splice.Value{End: len(x.body.bytes)}, "model", i.modelJSON)
 	case x.ask.form == askMultipart && x.ask.place.Found():
-		return x.ask.place, []byte(i.upstreamModel)
+		return edit{x.ask.place, []byte(i.upstreamModel)}
 	}
-	return splice.Value{}, nil
+	return edit{}
 }
 
-// insertMember returns the edit that gives the JSON object in body a first
+// insertMember returns the edit that gives the JSON object at place in body a first
 // member.
-func insertMember(body []byte, name string, value json.RawMessage) (splice.Value, []byte) {
-	start := bytes.IndexByte(body, '{') + 1
+func insertMember(body []byte, place splice.Value, name string, value json.RawMessage) edit {
+	object := place.Raw(body)
+	start := bytes.IndexByte(object, '{') + 1
 	text := append([]byte(`"`+name+`":`), value...)
-	if bytes.IndexByte(body[start:], '"') >= 0 { // the object has members
+	if bytes.IndexByte(object[start:], '"') >= 0 { // the object has members
 		text = append(text, ',')
 	}
-	return splice.Value{Start: start, End: start}, text
+	start += place.Start
+	return edit{splice.Value{Start: start, End: start}, text}
 }
 
 // withModel replaces the model of a query string, if it has one.

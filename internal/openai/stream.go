@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"sync"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/sse"
@@ -13,8 +14,9 @@ const (
 	// counts as content.
 	maxEvent = 1 << 20
 	// keptTail is how much of a stream's end is kept to tell whether it is whole:
-	// the last chunk of a choice and a usage chunk behind it are below 1 KB.
-	keptTail = 2 << 10
+	// the last chunk of a choice and a usage chunk behind it are below 1 KB, OpenAI's
+	// verdict of moderation behind that is below 3 KB.
+	keptTail = 3 << 10
 	// maxTail is how long an event may be for the tail to hold the whole of it:
 	// errors quote what the model wrote, some servers repeat the answer at its end.
 	maxTail = 64 << 10
@@ -46,6 +48,8 @@ type Stream struct {
 	blind   bool   // tail holds no more than the end of an event longer than maxTail
 	usage   Usage  // of the events that were read one by one
 	counted bool   // there is one
+	pieces  int    // events with content that were read one by one
+	lines   int    // that ended in what was not
 }
 
 type choice struct{ seen, finished bool }
@@ -151,6 +155,7 @@ func (s *Stream) read(e sse.Event) {
 	case e.TooLong:
 		// The last event of a response repeats all of it, images included.
 		s.begun = true
+		s.pieces++
 		if !typed || len(e.Name) == 0 {
 			return
 		}
@@ -166,6 +171,7 @@ func (s *Stream) read(e sse.Event) {
 			s.fail(ErrorStatus(e.Data))
 		case s.brief() && (s.begun || hasText(e.Data)) && bytes.IndexByte(e.Data, '\n') < 0:
 			s.begun = true
+			s.lines += 2
 			s.keep(dataField)
 			s.keep(e.Data)
 			s.keep(blankLine)
@@ -223,6 +229,9 @@ func (s *Stream) readChunk(data []byte) {
 		return
 	}
 	s.begun = s.begun || err != nil // whatever it is, it is for the client to judge
+	if c.hasContent() {
+		s.pieces++
+	}
 	for _, got := range c.Choices {
 		if got.Index < 0 || got.Index >= maxChoices {
 			continue
@@ -235,6 +244,16 @@ func (s *Stream) readChunk(data []byte) {
 		ch.finished = ch.finished || got.FinishReason != ""
 		s.begun = s.begun || ch.finished || got.Text != "" || hasContent(got.Delta)
 	}
+}
+
+// hasContent reports whether a chunk says something in any choice.
+func (c *chunk) hasContent() bool {
+	for n := range c.Choices {
+		if c.Choices[n].Text != "" || hasContent(c.Choices[n].Delta) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasContent reports whether a delta says more than whose turn it is. New
@@ -269,6 +288,9 @@ func (s *Stream) readTyped(e sse.Event) {
 			return // vLLM ends responses with it too
 		}
 		kind = typed.Type
+	}
+	if strings.HasSuffix(kind, "delta") && kind != "message_delta" {
+		s.pieces++
 	}
 	switch kind {
 	case "error":

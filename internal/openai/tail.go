@@ -2,12 +2,14 @@ package openai
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/sse"
 )
 
 // skim keeps the tail of the stream, and looks for the end mark near its end.
 func (s *Stream) skim(p []byte) {
+	s.lines += bytes.Count(p, blankLine[:1])
 	s.keep(p)
 	if s.ended {
 		return
@@ -75,6 +77,29 @@ func (s *Stream) forget() {
 	s.tail = s.tail[:copy(s.tail, s.tail[drop:])]
 }
 
+// bareTail returns how many events at the end of the tail have no content: the finish,
+// the counts, the end mark.
+func (s *Stream) bareTail() (n int) {
+	for tail := s.tail; len(tail) > 0; n++ {
+		at := behindBlankLine(tail[:len(tail)-1])
+		event := tail[at:]
+		if at == 0 && s.cut || hasText(event) {
+			break
+		}
+		if _, data, ok := bytes.Cut(event, dataField[:5]); ok && !bytes.Equal(bytes.TrimSpace(data), endMark) {
+			var c chunk
+			if json.Unmarshal(data, &c) != nil || c.hasContent() {
+				break
+			}
+		}
+		if bytes.IndexByte(event, '\n') < 0 {
+			n-- // it has not been counted
+		}
+		tail = tail[:at]
+	}
+	return n
+}
+
 // behindBlankLine returns where the last event of p ends, or 0.
 func behindBlankLine(p []byte) int {
 	for at := bytes.LastIndexByte(p, '\n'); at > 0; at = bytes.LastIndexByte(p[:at], '\n') {
@@ -93,6 +118,8 @@ func (s *Stream) readTail() {
 		return
 	}
 	s.fresh = false
+	pieces := s.pieces
+	defer func() { s.pieces = pieces }() // these are counted by their lines
 	tail := sse.NewSplitter(maxEvent)
 	s.blind = s.cut && bytes.HasSuffix(s.tail, blankLine[:1])
 	read := func(e sse.Event) {

@@ -107,6 +107,13 @@ func (s *Stream) Usage() (u Usage, found bool) {
 	return s.usage, s.counted
 }
 
+// Pieces is how many events with content there have been so far: about as many as
+// tokens, for servers send each as it comes. Of a stream that is not read event by
+// event it takes the number of lines for it, which comments make a little too large.
+func (s *Stream) Pieces() int {
+	return s.pieces + max(0, (s.lines+1)/2-s.bareTail())
+}
+
 // readUsage reads the counts in the lines of tail. It reports whether there are any.
 func (s *Stream) readUsage(tail []byte) (found bool) {
 	for at := bytes.Index(tail, usageName); at >= 0; at = bytes.Index(tail, usageName) {

@@ -103,14 +103,7 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	count(`,"http":`, int64(x.HTTP))
 	count(`,"ttft_ms":`, x.TTFT)
 	count(`,"latency_ms":`, x.Latency)
-	if u := a.Usage; u != nil {
-		count(`,"usage":{"prompt":`, u.Prompt)
-		count(`,"completion":`, u.Completion)
-		count(`,"total":`, u.Total)
-		dst = append(dst, '}')
-	} else {
-		dst = append(dst, `,"usage":null`...)
-	}
+	dst = appendUsage(append(dst, `,"usage":`...), x)
 	dst = p.appendParams(append(dst, `,"params":`...), x)
 	dst = p.conv.flags.append(append(dst, `,"flags":`...))
 	if a.Err != nil {
@@ -123,6 +116,24 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	if x.Sum != nil {
 		count(`,"truncated":true,"bytes":`, x.Bytes)
 		text(`,"sha256":`, hex.EncodeToString(x.Sum))
+	}
+	return append(dst, '}')
+}
+
+// appendUsage appends what is known of the tokens.
+func appendUsage(dst []byte, x *Exchange) []byte {
+	u, estimated := x.Answer.Usage, false
+	if u == nil {
+		u, estimated = x.Usage, x.Estimated
+	}
+	if u == nil {
+		return append(dst, "null"...)
+	}
+	dst = strconv.AppendInt(append(dst, `{"prompt":`...), u.Prompt, 10)
+	dst = strconv.AppendInt(append(dst, `,"completion":`...), u.Completion, 10)
+	dst = strconv.AppendInt(append(dst, `,"total":`...), u.Total, 10)
+	if estimated {
+		dst = append(dst, `,"estimated":true`...)
 	}
 	return append(dst, '}')
 }

@@ -61,6 +61,10 @@ type Exchange struct {
 	Longest splice.Value
 	// Answer is what the client got.
 	Answer *openai.Answer
+	// Usage is what is known of the tokens beside what the answer tells, which goes
+	// before it; nil for nothing. Estimated says that it is no count.
+	Usage     *openai.Usage
+	Estimated bool
 	// Bytes and Sum are the length and the SHA-256 of what the client got, if only
 	// its beginning was kept for Answer; else they are zero.
 	Bytes int64

@@ -65,7 +65,7 @@ func (s *Splitter) Write(p []byte, yield func(Event)) {
 				continue
 			}
 		}
-		end := lineEnd(p)
+		end := LineEnd(p)
 		if end < 0 {
 			s.keep(p)
 			return
@@ -125,8 +125,8 @@ func (s *Splitter) keep(p []byte) {
 	s.line = append(s.line, p[:min(len(p), s.limit+1-len(s.line))]...)
 }
 
-// lineEnd returns the index of the first CR or LF, or -1.
-func lineEnd(p []byte) int {
+// LineEnd returns the index of the first CR or LF of p, or -1.
+func LineEnd(p []byte) int {
 	lf := bytes.IndexByte(p, '\n')
 	if lf >= 0 {
 		p = p[:lf]
