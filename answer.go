@@ -41,6 +41,7 @@ func (a *attempt) receive(res *http.Response) (*http.Response, error) {
 			delete(res.Header, "X-Ai-Gateway-"+name)
 		}
 	}
+	a.maskHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		a.upgraded = true
 		a.watch.stop()
@@ -108,16 +109,15 @@ func (a *attempt) discard(res *http.Response, v verdict) error {
 func (a *attempt) refuse(res *http.Response) (*http.Response, error) {
 	rest, given := retryAfter(res.Header, time.Now())
 	r := &reply{status: res.StatusCode, header: res.Header, rest: rest, restGiven: given}
-	ownKey := a.instance.ownKey
-	if v := judgeStatus(r.status, r, ownKey); v.outcome == outcomeRejected && r.status != http.StatusNotFound {
-		return a.pass(res, v)
-	}
+	v := judgeStatus(r.status, r, a.instance.ownKey)
+	plain := v.outcome == outcomeRejected && r.status != http.StatusNotFound // without its text
 	var err error
-	r.body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1))
-	v := judgeStatus(r.status, r, ownKey)
+	if r.body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1)); !plain {
+		v = judgeStatus(r.status, r, a.instance.ownKey)
+	}
 	if v.outcome == outcomeRejected {
-		if err == nil || len(r.body) > maxReply {
-			res.Body = &prefixed{io.MultiReader(bytes.NewReader(r.body), res.Body), res.Body}
+		if plain || err == nil || len(r.body) > maxReply {
+			res.Body = &prefixed{io.MultiReader(bytes.NewReader(a.maskBody(res, r.body)), res.Body), res.Body}
 			return a.pass(res, v)
 		}
 		return nil, a.fail(err)
@@ -140,8 +140,10 @@ func (a *attempt) refuse(res *http.Response) (*http.Response, error) {
 	switch {
 	case err != nil || !r.presentable(v, a.instance):
 	case v.reason == reasonModel:
+		r.body = a.masked(r.body)
 		x.noModel = r
 	default:
+		r.body = a.masked(r.body)
 		x.reply = r
 	}
 	return nil, a.discard(res, v)

@@ -60,7 +60,7 @@ type instanceCounts struct {
 	ejections int64
 	tokens    openai.Usage // as answers tell them
 	estimates openai.Usage // of streams that do not
-	latency   *histogram // until answers began; nil before the first attempt, as recent
+	latency   *histogram   // until answers began; nil before the first attempt, as recent
 	recent    *recent
 }
 

@@ -73,6 +73,7 @@ type instance struct {
 	headers       http.Header // set on every request, canonical names
 	upstreamModel string      // "" to send the client's name for it
 	modelJSON     []byte      // upstreamModel as a JSON text
+	secrets       [][]byte    // that no answer may tell
 
 	asked   []openai.Dialect // whose streams the instance is asked for the usage of
 	refuses atomic.Bool      // it has refused to be asked; forgotten with the next swap
@@ -106,7 +107,7 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 	if c.APIKey != "" {
 		i.authorization = "Bearer " + c.APIKey
 	}
-	i.asked = c.asked()
+	i.asked, i.secrets = c.asked(), secretsOf(c)
 	if c.UpstreamModel != "" {
 		i.modelJSON, _ = json.Marshal(c.UpstreamModel) // a string always encodes
 	}

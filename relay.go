@@ -190,7 +190,13 @@ func (rl *relay) Read(p []byte) (int, error) {
 // given returns what the client gets of a piece of the answer, which may be its last.
 // It lasts until the next read.
 func (rl *relay) given(piece []byte, last bool) []byte {
-	if rl.stream == nil || !rl.attempt.asks {
+	if rl.stream == nil {
+		return piece
+	}
+	if bytes.Contains(piece, errorMark) {
+		piece = rl.attempt.masked(piece)
+	}
+	if !rl.attempt.asks {
 		return piece
 	}
 	given := rl.cutter.Cut(piece)
