@@ -195,7 +195,7 @@ func (a *attempt) end() {
 	if a.exchange.ask.stream {
 		streams.remove(a.exchange.id, &a.underway)
 	}
-	a.instance.state.inFlight.Add(-1)
+	a.instance.free()
 }
 
 // describe says who answers, and after how many attempts. It writes to the client's

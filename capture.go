@@ -45,23 +45,21 @@ type capture struct {
 	longest  splice.Value // the place of its longest string
 	underway member[*capture]
 
-	mu         sync.Mutex
-	pieces     []*[]byte // guarded by mu, as all below
-	size       int       // bytes in pieces
-	total      int64     // bytes that the client got
-	sum        hash.Hash // of them, SHA-256, once they are more than are kept
-	status     int
-	media      string // Content-Type
-	encoding   string // Content-Encoding
-	instance   string
-	outcome    outcome
-	clientGone bool
-	usage      usage
-	firstByte  time.Duration
-	ended      time.Duration
-	reserved   int64  // for the request's body, once it waits for the writer
-	lost       string // why nothing is kept, or ""
-	taken      bool   // the recorder has it, or nobody wants it
+	mu        sync.Mutex
+	pieces    []*[]byte // guarded by mu, as all below
+	size      int       // bytes in pieces
+	total     int64     // bytes that the client got
+	sum       hash.Hash // of them, SHA-256, once they are more than are kept
+	status    int
+	media     string // Content-Type
+	encoding  string // Content-Encoding
+	instance  string
+	ending    captureEnd
+	firstByte time.Duration
+	ended     time.Duration
+	reserved  int64  // for the request's body, once it waits for the writer
+	lost      string // why nothing is kept, or ""
+	taken     bool   // the recorder has it, or nobody wants it
 
 	firstPiece [1]*[]byte // of pieces: most answers need no more
 }
@@ -171,12 +169,20 @@ func (c *capture) free() {
 	c.pieces, c.size = nil, 0
 }
 
+// captureEnd is how an exchange ended.
+type captureEnd struct {
+	outcome    outcome
+	clientGone bool
+	usage      usage
+	queued     time.Duration // that it waited for a place
+}
+
 // note says how the exchange ended, unless the capture is taken.
-func (c *capture) note(end outcome, clientGone bool, tokens usage) {
+func (c *capture) note(e captureEnd) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.taken {
-		c.outcome, c.clientGone, c.usage = end, clientGone, tokens
+		c.ending = e
 	}
 }
 

@@ -55,6 +55,9 @@ type Config struct {
 	// Retries bound what one request may cost the fleet.
 	Retries RetriesConfig `json:"retries"`
 
+	// Queue bounds how requests wait while all instances of their model are full.
+	Queue QueueConfig `json:"queue"`
+
 	// StreamKeepalive is how long a client that waits for a stream to begin hears
 	// nothing; then it gets the stream's header and a comment, and another comment
 	// each time this has passed. If the request fails after that, the error can only
@@ -175,6 +178,27 @@ type RetriesConfig struct {
 	// default is 33554432, 32 MiB.
 	MaxBody int64 `json:"max_body"`
 }
+
+// QueueConfig bounds how requests wait where max_concurrency leaves them no instance.
+type QueueConfig struct {
+	// MaxWaiting is how many requests for one model may wait at once, 0 to 100000. A
+	// further one is answered 503, unless its client has less waiting than others. 0 lets
+	// none wait. The default is 256.
+	MaxWaiting int `json:"max_waiting"`
+
+	// MaxWait is how long a request may wait in all, in seconds or as a duration; then it
+	// is answered 503. 0 sets no limit but timeouts.total. The default is 30.
+	MaxWait Seconds `json:"max_wait"`
+
+	// SpillAfter is how long a wait for a private instance must be, or look like being,
+	// for a fallback instance to be asked instead, in seconds or as a duration. More than
+	// max_wait is never. The default is 0: at once, so that a request only waits if the
+	// fallback instances are full too.
+	SpillAfter Seconds `json:"spill_after"`
+}
+
+// maxMaxWaiting bounds max_waiting: each of those who wait keeps its whole request.
+const maxMaxWaiting = 100_000
 
 const (
 	strategyRoundRobin       = "round_robin"

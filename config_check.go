@@ -71,6 +71,9 @@ func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
 	if c.Retries.MaxBody < 0 {
 		ch.report([]any{"retries", "max_body"}, "got %d, want 0 or more bytes", c.Retries.MaxBody)
 	}
+	if c.Queue.MaxWaiting < 0 || c.Queue.MaxWaiting > maxMaxWaiting {
+		ch.report([]any{"queue", "max_waiting"}, "got %d, want 0 to %d", c.Queue.MaxWaiting, maxMaxWaiting)
+	}
 	if c.StreamKeepalive > 0 && c.StreamKeepalive < Seconds(1e9) {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
 	}

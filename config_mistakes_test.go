@@ -113,7 +113,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, stream_keepalive, record, engine_routes, $schema`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, stream_keepalive, record, engine_routes, $schema`
 	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
@@ -303,6 +303,9 @@ func TestConfigBadValues(t *testing.T) {
 	f(with(`weight: 1001`), `1:23: instances[0].weight: got 1001, want 0 to 1000`)
 	f(with(`weight: 0x3e9`), `1:23: instances[0].weight: got 1001, want 0 to 1000`)
 	f(with(`max_concurrency: -1`), `1:32: instances[0].max_concurrency: got -1, want 0 or more`)
+	const one = `{instances: [{url: 'http://h/v1', model_name: 'm'}], queue: `
+	f(one+`{max_waiting: -1}}`, `1:75: queue.max_waiting: got -1, want 0 to 100000`)
+	f(one+`{max_waiting: 100001}}`, `1:75: queue.max_waiting: got 100001, want 0 to 100000`)
 	f(with(`api_key: 'a\nb'`), `1:24: instances[0].api_key: holds a character that no header can carry`)
 	f(with(`engine: 'vllm '`), `1:23: instances[0].engine: want one of vllm, sglang, llama.cpp, ollama, tgi, generic`)
 	f(with(`engine: 'VLLM'`), `1:23: instances[0].engine: want one of vllm, sglang, llama.cpp, ollama, tgi, generic`)

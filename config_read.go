@@ -48,6 +48,7 @@ func readConfigWith(src []byte, expand func(string) (string, error)) reading {
 	c := &Config{
 		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
+		Queue:  QueueConfig{MaxWaiting: 256, MaxWait: Seconds(30 * time.Second)},
 		Record: defaultRecord, Alerts: alert.Defaults(), Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}
 	all := mistakesOf(doc.Decode(c, json5.Options{String: expand}))

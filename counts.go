@@ -32,10 +32,11 @@ func endName(end outcome) string {
 type modelState struct {
 	budget retryBudget
 	counts modelCounts
+	queue  queue
 }
 
 // modelCounts is what is counted of the requests for one model. It may be used at
-// once from many requests. It takes 5.2 KB.
+// once from many requests. It takes 6.1 KB.
 type modelCounts struct {
 	ended     [ends]atomic.Int64
 	retries   atomic.Int64
@@ -45,6 +46,21 @@ type modelCounts struct {
 	itl       histogram
 	tpot      histogram
 	overhead  histogram
+	wait      histogram    // of requests that have waited in the queue
+	crowded   atomic.Int64 // of them, those that found no room or lost it
+	late      atomic.Int64 // of them, those that waited for too long
+}
+
+// waited counts the end of a wait in the queue.
+func (c *modelCounts) waited(wait time.Duration, end queueEnd) {
+	c.wait.observe(wait)
+	switch end {
+	case queueFull:
+		c.crowded.Add(1)
+	case queueTimeout:
+		c.late.Add(1)
+	default:
+	}
 }
 
 // unknownCounts are those of requests for no model of a file, or whose model cannot
@@ -162,6 +178,9 @@ func (a *attempt) answers(now time.Duration) {
 // finish ends the exchange and counts its request.
 func (x *exchange) finish() {
 	x.end()
+	if x.line.end == queueShutdown {
+		dismissed.Add(-1)
+	}
 	if x.pool == nil {
 		unknownCounts.ended[endRefused].Add(1)
 		return
@@ -190,9 +209,13 @@ func (x *exchange) outcome() outcome {
 	switch {
 	case x.pool == nil:
 		return endRefused
-	case len(x.tried) == 0:
-		return endUnavailable
-	default:
+	case len(x.tried) > 0:
 		return x.last.outcome
+	case x.line.end == queueLeft:
+		return outcomeCanceled
+	case x.line.end == queueShutdown:
+		return outcomeShutdown
+	default:
+		return endUnavailable
 	}
 }

@@ -48,12 +48,13 @@ func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 			x.answer(w, res)
 			return nil
 		}
-		if x.request.Context().Err() != nil {
+		chosen := x.request.Context().Err() == nil && x.choose()
+		if !chosen && x.request.Context().Err() != nil {
 			x.last = canceled
 			w.WriteHeader(statusClientClosed)
 			return nil
 		}
-		if !x.choose() {
+		if !chosen {
 			return err
 		}
 	}

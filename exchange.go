@@ -33,8 +33,10 @@ type exchange struct {
 	noModel *reply        // the last that says the model is missing: true only if all say so
 	lacking int           // attempts that ended so
 	rest    time.Duration // the shortest that an instance asked for
+	line    queueing
 	events  logger
 
+	store     *store
 	ejections sync.Locker // of the store
 
 	// What is counted. Times are readings of the clock unless they are spans.
@@ -53,21 +55,45 @@ type exchange struct {
 }
 
 // canUse reports whether i may be chosen for the next attempt.
-func (x *exchange) canUse(i *instance) bool {
-	if i.maxConcurrency > 0 && i.state.inFlight.Load() >= int64(i.maxConcurrency) {
-		return false
-	}
-	return !i.state.drain.Load() && i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !slices.Contains(x.tried, i))
+func (x *exchange) canUse(i *instance) bool { return !i.full() && x.wants(i) }
+
+// wants reports whether i may be chosen as soon as it is not full.
+func (x *exchange) wants(i *instance) bool {
+	return !i.state.drain.Load() && i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !x.hasTried(i))
 }
 
-// choose begins the next attempt, with an instance of its own. It reports whether
-// there is one, and whether another attempt is allowed at all.
+// hasTried reports whether an attempt was made with i, be it as another content of the
+// file describes it.
+func (x *exchange) hasTried(i *instance) bool {
+	return slices.ContainsFunc(x.tried, func(t *instance) bool { return t.state == i.state })
+}
+
+// choose begins the next attempt, with an instance of its own; if all that could be used
+// are full it waits for one. It reports whether there is one, and whether another attempt
+// is allowed at all.
 func (x *exchange) choose() bool {
 	x.now = clock()
 	if !x.mayTry() {
 		return false
 	}
-	return slices.ContainsFunc(x.steps(), x.chooseFrom)
+	// Nobody goes past those who wait, but for a retry, which would be the first of them.
+	if len(x.tried) == 0 && x.pool.state.queue.waiting.Load() > 0 {
+		if end := x.wait(); end != queueMoot {
+			return end == queueServed
+		}
+	}
+	for {
+		steps, late := x.steps()
+		if slices.ContainsFunc(steps[:late], x.chooseFrom) {
+			return true
+		}
+		if !x.blocked() {
+			return slices.ContainsFunc(steps[late:], x.chooseFrom)
+		}
+		if end := x.wait(); end != queueMoot {
+			return end == queueServed
+		}
+	}
 }
 
 // mayTry reports whether the bounds on attempts allow another one.
@@ -103,41 +129,68 @@ var (
 	rescueSteps  = []step{{fallback, careful}, {fallback, hurried}, {primary, careful}, {primary, hurried}, {primary, anyway}, {fallback, anyway}}
 )
 
-// steps returns the order in which instances are looked for. The last attempt
+// steps returns the order in which instances are looked for, and how many of the steps
+// come before it is waited for those that are full. The last attempt
 // belongs to the fallback tier, so that a request survives the loss of all
 // primaries also before they are ejected; less than half of the primaries usable
 // and no fallback, and ejections for slowness are looked past.
-func (x *exchange) steps() []step {
-	n := len(x.tried)
-	if n > 0 && n == x.snap.retries.attempts-1 && len(x.pool.tiers[fallback].instances) > 0 {
-		return rescueSteps
+func (x *exchange) steps() (steps []step, late int) {
+	if x.lastTry() {
+		return rescueSteps, 4
 	}
 	if x.pool.pressed() {
-		return pressedSteps
+		return pressedSteps, 1
 	}
-	return usualSteps
+	return usualSteps, 4
+}
+
+// lastTry reports whether the next attempt is the last that is allowed, and the fallback
+// tier's.
+func (x *exchange) lastTry() bool {
+	n := len(x.tried)
+	return n > 0 && n == x.snap.retries.attempts-1 && len(x.pool.tiers[fallback].instances) > 0
 }
 
 // chooseFrom begins an attempt with an instance that the policy picks.
 func (x *exchange) chooseFrom(s step) bool {
+	i, trial := x.leaseFrom(s)
+	if i == nil {
+		return false
+	}
+	x.begin(i, trial)
+	return true
+}
+
+// leaseFrom leases an instance that the policy picks, nil if there is none.
+func (x *exchange) leaseFrom(s step) (i *instance, trial bool) {
+	if s.tier == fallback && s.leeway < anyway && x.saves() {
+		return nil, false
+	}
 	x.leeway = s.leeway
 	for {
-		i := x.policy.pick(x.pool.tiers[s.tier], x)
+		i = x.policy.pick(x.pool.tiers[s.tier], x)
 		if i == nil {
-			return false
+			return nil, false
 		}
-		trial, ok := i.state.health.try(x.now, s.leeway)
-		if !ok {
-			continue
-		}
-		if i.lease() {
-			x.begin(i, trial)
-			return true
-		}
-		if trial {
-			i.state.health.settle(result{begun: x.now, ended: x.now, trial: true}, nil)
+		if trial, ok := i.take(x.now, s.leeway); ok {
+			return i, trial
 		}
 	}
+}
+
+// take leases i, and makes the lease its trial if one is due. It fails if others were
+// faster.
+func (i *instance) take(now time.Duration, l leeway) (trial, ok bool) {
+	if trial, ok = i.state.health.try(now, l); !ok {
+		return false, false
+	}
+	if i.lease() {
+		return trial, true
+	}
+	if trial {
+		i.state.health.settle(result{begun: now, ended: now, trial: true}, nil)
+	}
+	return false, false
 }
 
 // begin makes i's attempt the one under way.
@@ -186,12 +239,28 @@ func (x *exchange) rules(i *instance) rules {
 	}
 }
 
+// full reports whether i has as many requests as it may.
+func (i *instance) full() bool {
+	most := i.state.most.Load()
+	return most > 0 && i.state.inFlight.Load() >= most
+}
+
 // lease counts a request in flight on i, unless i is full. Every lease is given
-// back once, by [attempt.end].
+// back once, by [instance.free]. A lease that fails is never counted, not even for a
+// moment: it would make others fail that have a place, and nobody would tell them.
 func (i *instance) lease() bool {
-	if n := i.state.inFlight.Add(1); i.maxConcurrency > 0 && n > int64(i.maxConcurrency) {
-		i.state.inFlight.Add(-1)
-		return false
+	most := i.state.most.Load()
+	if most == 0 {
+		i.state.inFlight.Add(1)
+		return true
 	}
-	return true
+	for {
+		n := i.state.inFlight.Load()
+		if n >= most {
+			return false
+		}
+		if i.state.inFlight.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }

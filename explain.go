@@ -79,7 +79,12 @@ func (s *store) explain(model string, size int64) *explanation {
 	if p.pressed() {
 		e.Notes = append(e.Notes, "less than half of the primary instances are usable and no fallback is: ejections for slowness are looked past")
 	}
-	steps := x.plan(e.Attempts)
+	steps, full := x.plan(e.Attempts)
+	if full {
+		waiting, wait := p.state.queue.view(x.now)
+		e.Notes = append(e.Notes, fmt.Sprintf("all instances that could take it are full: it waits, with %d others now, for about %v",
+			waiting, wait.Round(time.Second)))
+	}
 	for n, i := range x.tried {
 		c := candidate{memberStatus: x.member(i), Why: steps[n].why(i, x.now)}
 		if d := &i.deadlines; d.firstToken > 0 && n+1 < len(x.tried) {
@@ -110,10 +115,13 @@ func (p *pool) copied() *pool {
 }
 
 // plan makes the choices of so many attempts that all fail, without the attempts, and
-// returns the step that each was made in.
-func (x *exchange) plan(attempts int) (steps []step) {
+// returns the step that each was made in, and whether the next one has to wait.
+func (x *exchange) plan(attempts int) (steps []step, full bool) {
 	for len(x.tried) < attempts {
-		found := slices.ContainsFunc(x.steps(), func(s step) bool {
+		find := func(s step) bool {
+			if s.tier == fallback && s.leeway < anyway && x.saves() {
+				return false
+			}
 			x.leeway = s.leeway
 			i := x.policy.pick(x.pool.tiers[s.tier], x)
 			if i == nil {
@@ -121,12 +129,19 @@ func (x *exchange) plan(attempts int) (steps []step) {
 			}
 			x.tried, steps = append(x.tried, i), append(steps, s)
 			return true
-		})
-		if !found {
+		}
+		all, late := x.steps()
+		if slices.ContainsFunc(all[:late], find) {
+			continue
+		}
+		if x.blocked() {
+			return steps, true
+		}
+		if !slices.ContainsFunc(all[late:], find) {
 			break
 		}
 	}
-	return steps
+	return steps, false
 }
 
 func (x *exchange) member(i *instance) memberStatus {
@@ -167,7 +182,7 @@ func (x *exchange) whyNot(i *instance, bounded bool) string {
 		return "it is ejected by hand, a trial is due in " + in(v.wait)
 	case rest > 0:
 		return fmt.Sprintf("it wants no requests for %s (%s)", in(rest), why)
-	case i.maxConcurrency > 0 && i.state.inFlight.Load() >= int64(i.maxConcurrency):
+	case i.full():
 		return fmt.Sprintf("it is full: %d of %d requests in flight", i.state.inFlight.Load(), i.maxConcurrency)
 	case v.phase == ejected:
 		return fmt.Sprintf("it is ejected (%s), a trial is due in %s", v.why, in(v.wait))

@@ -17,9 +17,39 @@ const drainsRetry = "30"
 // reached: about as long as a first ejection.
 const unreachedRetry = "5"
 
+// waitedInVain answers a request that has left its queue without an instance.
+func (x *exchange) waitedInVain(w http.ResponseWriter) bool {
+	var e *apiError
+	switch x.line.end {
+	case queueFull:
+		e = unavailable(http.StatusServiceUnavailable, "queue_full", "every instance of the model is busy, and too many requests wait already")
+	case queueTimeout:
+		e = unavailable(http.StatusServiceUnavailable, "queue_timeout", "no instance of the model became free in time")
+	case queueLeft:
+		w.WriteHeader(statusClientClosed)
+		return true
+	case queueShutdown:
+		verdict{outcome: outcomeShutdown}.error().write(w, x.route.dialect)
+		http.NewResponseController(w).Flush() //nolint:errcheck // the process ends, and nobody is left to tell
+		return true
+	case queueNoModel:
+		e = noPool(x.ask.model, x.store.snapshot())
+	default:
+		return false
+	}
+	if x.line.again > 0 {
+		w.Header().Set("Retry-After", wholeSeconds(x.line.again))
+	}
+	e.write(w, x.route.dialect)
+	return true
+}
+
 // nobody answers a request for which no instance can be asked at all: all are
 // full, off, or want no requests for a time.
 func (x *exchange) nobody(w http.ResponseWriter) {
+	if x.waitedInVain(w) {
+		return
+	}
 	if x.pool.drains {
 		w.Header().Set("Retry-After", drainsRetry)
 		unavailable(http.StatusServiceUnavailable, "draining", "every instance of the model is being drained").write(w, x.route.dialect)
@@ -81,6 +111,8 @@ func (x *exchange) fails(w http.ResponseWriter) {
 		h.Set("Retry-After", wholeSeconds(x.rest))
 	} else if v.reason.unsent() {
 		h.Set("Retry-After", unreachedRetry)
+	} else if x.line.again > 0 {
+		h.Set("Retry-After", wholeSeconds(x.line.again))
 	}
 	if status >= 500 && v.outcome != outcomeShutdown {
 		h.Set("X-Should-Retry", "false")

@@ -2,12 +2,14 @@ package aigateway
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -81,6 +83,7 @@ type instance struct {
 	maxConcurrency int // 0: no limit
 	deadlines      deadlines
 	state          *instanceState
+	pools          []*pool // that it is in; one, unless it is of anyModel
 
 	// upstream goes to the proxy as the choice of an own policy; hashed is the
 	// same for Caddy's policies, some of which tell upstreams apart by a hash of
@@ -250,6 +253,9 @@ func newFleet(instances []*instance, states map[string]*modelState, changes *ato
 				members = rest[t]
 			}
 			p.tiers[t] = newRotation(members)
+			for _, i := range members {
+				i.pools = append(i.pools, p)
+			}
 			p.drains = p.drains || slices.ContainsFunc(members, func(i *instance) bool { return i.drain.any() })
 		}
 		p.drains = p.drains && len(p.tiers[primary].instances)+len(p.tiers[fallback].instances) == 0
@@ -262,6 +268,28 @@ func newFleet(instances []*instance, states map[string]*modelState, changes *ato
 	}
 	slices.Sort(f.models)
 	return f
+}
+
+// total is the longest timeouts.total of the pool's instances, 0 if one has none.
+func (p *pool) total() (longest time.Duration) {
+	for _, r := range p.tiers {
+		for _, i := range r.instances {
+			if i.deadlines.total == 0 {
+				return 0
+			}
+			longest = max(longest, i.deadlines.total)
+		}
+	}
+	return longest
+}
+
+// all returns all pools.
+func (f *fleet) all() []*pool {
+	pools := slices.Collect(maps.Values(f.pools))
+	if f.any != nil {
+		pools = append(pools, f.any)
+	}
+	return pools
 }
 
 // pool returns the pool for a request's model, or nil. A request without one

@@ -53,7 +53,7 @@ func (s *store) status() *page.Status {
 
 // status tells how the pool stands.
 func (p *pool) status(snap *snapshot, now time.Duration) page.Model {
-	m := page.Model{Name: p.model, State: page.ModelEmpty, Tiers: make([]page.Tier, 0, len(p.tiers))}
+	m := page.Model{Name: p.model, State: page.ModelEmpty, Waiting: p.state.queue.waiting.Load(), Tiers: make([]page.Tier, 0, len(p.tiers))}
 	usable := func(i *instance) bool { return i.state.health.usable() && !i.state.health.spared.Load() }
 	switch {
 	case slices.ContainsFunc(p.tiers[primary].instances, usable):

@@ -28,7 +28,10 @@ type instanceState struct {
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
 	place    string            // see [entryID]
 	drain    atomic.Bool       // by the file in force or by hand, also for requests that came before
+	most     atomic.Int64      // max_concurrency of the file in force, also for those
 	drained  bool              // by hand, guarded by the store's mu
+	// newest is the instance of the snapshot in force, nil once it has left the file.
+	newest atomic.Pointer[instance]
 }
 
 // phase is where an instance stands between serving and being left out.
@@ -92,6 +95,7 @@ type health struct {
 	rate       tally
 	restReason reason
 	changes    *atomic.Uint64 // counts changes of phase in the store; nil in tests
+	usher      *usher         // of the store; nil in tests
 }
 
 // rules are the file's settings for health.
@@ -247,6 +251,7 @@ func (h *health) settle(r result, rules *rules) (c change, changed bool) {
 		if end := int64(r.ended + wait); end >= h.rest.Load() {
 			h.restReason = r.reason
 			h.rest.Store(end)
+			h.usher.ring()
 		}
 		if trial {
 			h.out(r.reason, r.ended, wait)
@@ -349,6 +354,7 @@ func (h *health) count() {
 	if h.changes != nil {
 		h.changes.Add(1)
 	}
+	h.usher.ring()
 }
 
 // keyChanged makes an instance that refused its key due for a trial at once.

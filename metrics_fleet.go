@@ -25,6 +25,9 @@ var (
 	itlDesc       = desc("inter_token_latency_seconds", "Time between two chunks of a stream, as the client gets them.", "model")
 	tpotDesc      = desc("time_per_output_token_seconds", "Time of a stream behind its first content for each further token of its usage.", "model")
 	overheadDesc  = desc("overhead_seconds", "Time that the gateway took itself until an answer began.", "model")
+	waitingDesc   = desc("queue_waiting", "Requests that wait for an instance to have a place.", "model")
+	waitDesc      = desc("queue_wait_seconds", "Time that requests waited, be it in vain.", "model")
+	refusedDesc   = desc("queue_refused_total", "Requests that waited in vain, or could not.", "model", "reason")
 
 	infoDesc     = desc("upstream_info", "Instances of the file; always 1.", "upstream", "name", "model", "tier")
 	stateDesc    = desc("upstream_state", "Whether the instance is in the state.", "upstream", "state")
@@ -58,6 +61,7 @@ type fleetCollector struct {
 func (*fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, retriesDesc, fallbacksDesc, durationDesc, ttftDesc, itlDesc, tpotDesc, overheadDesc,
+		waitingDesc, waitDesc, refusedDesc,
 		infoDesc, stateDesc, inFlightDesc, attemptsDesc, latencyDesc, ejectedDesc, tokensDesc, guessesDesc,
 		writtenDesc, droppedDesc, queueDesc, freeDesc,
 	} {
@@ -68,14 +72,13 @@ func (*fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect sends the present values. What two files have in common is added up.
 func (*fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	models := make(map[string]*modelCounts)
+	waiting := make(map[string]int64)
 	instances := make(map[string]*instanceNumbers)
 	stores.Range(func(_, v any) bool {
 		fleet := v.(*store).snapshot().fleet
-		for model, p := range fleet.pools {
-			addModel(models, model, &p.state.counts)
-		}
-		if fleet.any != nil {
-			addModel(models, anyModel, &fleet.any.state.counts)
+		for _, p := range fleet.all() {
+			addModel(models, p.model, &p.state.counts)
+			waiting[p.model] += p.state.queue.waiting.Load()
 		}
 		for _, i := range fleet.instances {
 			if n := instances[i.id]; n != nil {
@@ -88,6 +91,7 @@ func (*fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	})
 	for model, c := range models {
 		c.collect(ch, model)
+		ch <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(waiting[model]), label(model))
 	}
 	refused := unknownCounts.ended[endRefused].Load()
 	ch <- prometheus.MustNewConstMetric(requestsDesc, prometheus.CounterValue, float64(refused), otherModel, endName(endRefused))
@@ -121,6 +125,9 @@ func (c *modelCounts) merge(other *modelCounts) {
 	c.itl.merge(&other.itl)
 	c.tpot.merge(&other.tpot)
 	c.overhead.merge(&other.overhead)
+	c.wait.merge(&other.wait)
+	c.crowded.Add(other.crowded.Load())
+	c.late.Add(other.late.Load())
 }
 
 // label makes a name of the file fit for a label: what comes from an environment
@@ -145,6 +152,9 @@ func (c *modelCounts) collect(ch chan<- prometheus.Metric, model string) {
 	ch <- c.itl.metric(itlDesc, gapBuckets, model)
 	ch <- c.tpot.metric(tpotDesc, gapBuckets, model)
 	ch <- c.overhead.metric(overheadDesc, overheadBuckets, model)
+	ch <- c.wait.metric(waitDesc, longBuckets, model)
+	counter(refusedDesc, c.crowded.Load(), model, "full")
+	counter(refusedDesc, c.late.Load(), model, "timeout")
 }
 
 // instanceNumbers are the counts of an instance at one moment, or of several files'

@@ -165,7 +165,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	x := &exchange{
 		id: id, request: r, writer: w, began: body.arrived, working: body.arrived, snap: snap, route: &rt, ask: asked, body: body,
-		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, ejections: &h.store.ejections,
+		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, store: h.store, ejections: &h.store.ejections,
 	}
 	defer x.finish()
 	x.tells()

@@ -19,7 +19,7 @@ const (
 // told are the names of what an exchange tells of itself, as placeholders behind
 // placeholderPrefix and as fields of the access log.
 var told = []string{
-	"request_id", "model", "upstream", "tier", "attempts", "retries", "fallback", "outcome", "reason", "ttft", "tokens_prompt", "tokens_completion", "estimated",
+	"request_id", "model", "upstream", "tier", "attempts", "retries", "fallback", "outcome", "reason", "queued", "ttft", "tokens_prompt", "tokens_completion", "estimated",
 }
 
 // tells lets placeholders and the access log ask x how it stands. They ask when they
@@ -75,6 +75,10 @@ func (x *exchange) tell(name string) (value any, known bool) {
 	case "tier":
 		if last != nil {
 			value = last.tier.String()
+		}
+	case "queued":
+		if x.line.time > 0 {
+			value = x.line.time.Seconds()
 		}
 	case "ttft":
 		if x.ttft > 0 {

@@ -129,10 +129,11 @@ func (s *scribe) write(c *capture) {
 	x := sharegpt.Exchange{
 		ID: c.id, Created: time.Now().Unix(), Instance: c.instance, HTTP: c.status,
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
-		ClientGone: c.clientGone, Outcome: c.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
+		Queued:     c.ending.queued.Milliseconds(),
+		ClientGone: c.ending.clientGone, Outcome: c.ending.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
 	}
-	if c.usage.source != usageUnknown {
-		x.Usage, x.Estimated = &c.usage.Usage, c.usage.source == usageEstimated
+	if c.ending.usage.source != usageUnknown {
+		x.Usage, x.Estimated = &c.ending.usage.Usage, c.ending.usage.source == usageEstimated
 	}
 	if c.sum != nil {
 		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)

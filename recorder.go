@@ -110,7 +110,7 @@ func releaseRecorder(r *recorder) error {
 func (r *recorder) Destruct() error {
 	if caddy.Exiting() {
 		for _, c := range r.active.all() {
-			c.note(outcomeShutdown, false, usage{})
+			c.note(captureEnd{outcome: outcomeShutdown})
 			r.submit(c)
 		}
 	}
@@ -147,7 +147,7 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 // not.
 func (c *capture) finish(x *exchange) {
 	x.end() // which settles an attempt that the client gave up
-	c.note(x.last.outcome, x.request.Context().Err() != nil, x.usage)
+	c.note(captureEnd{outcome: x.last.outcome, clientGone: x.request.Context().Err() != nil, usage: x.usage, queued: x.line.time})
 	c.recorder.submit(c)
 }
 

@@ -38,6 +38,10 @@ var schemaRules = map[string]schemaRule{
 	"Config.EngineRoutes":          {text: &subschema{Pattern: `^(/` + schemaSegment + `)+$`}, examples: []any{[]string{"/tokenize", "/v1/rerank"}}},
 	"Config.Schema":                {examples: []any{"./" + schemaPlace}},
 
+	"QueueConfig.MaxWaiting": {most: maxMaxWaiting, examples: []any{1000}},
+	"QueueConfig.MaxWait":    {examples: []any{30, "1m"}},
+	"QueueConfig.SpillAfter": {examples: []any{5}},
+
 	"InstanceConfig.URL": {
 		required: true, text: &subschema{Pattern: schemaURL},
 		examples: []any{"http://10.0.0.1:8000/v1"},

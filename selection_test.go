@@ -224,7 +224,8 @@ func TestSharedServer(t *testing.T) {
 	wg.Wait()
 }
 
-// TestMaxConcurrency guards that an instance never has more requests than it may.
+// TestMaxConcurrency guards that an instance never has more requests than it may, and that
+// the others are refused where none may wait.
 func TestMaxConcurrency(t *testing.T) {
 	var now, most atomic.Int64
 	release := make(chan struct{})
@@ -236,7 +237,7 @@ func TestMaxConcurrency(t *testing.T) {
 		now.Add(-1)
 		io.WriteString(w, "{}")
 	})
-	g := startGateway(t, fmt.Sprintf(`{"instances": [{"url": "%s/v1", "model_name": "m", "max_concurrency": 3}]}`, server.URL))
+	g := startGateway(t, fmt.Sprintf(`{"instances": [{"url": "%s/v1", "model_name": "m", "max_concurrency": 3}], "queue": {"max_waiting": 0}}`, server.URL))
 	var busy, served atomic.Int64
 	var wg sync.WaitGroup
 	for range 50 {

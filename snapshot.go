@@ -18,6 +18,7 @@ type snapshot struct {
 	threshold    int // of errors that eject
 	errorWindow  time.Duration
 	retries      retries
+	queue        queueBounds
 	keepalive    time.Duration
 	record       *recordSettings // nil if nothing is recorded
 	recorder     *recorder       // nil if nothing is recorded
@@ -45,7 +46,7 @@ func (s *store) publish(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	before := s.cfg
+	before, was := s.cfg, s.snapshot()
 	s.cfg = cfg
 	fleet := s.fleet()
 	left, err := s.setAlerts(cfg, fleet)
@@ -58,10 +59,14 @@ func (s *store) publish(cfg *Config) error {
 		retries: retries{
 			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,
 		},
+		queue: queueBounds{
+			maxWaiting: cfg.Queue.MaxWaiting, maxWait: time.Duration(cfg.Queue.MaxWait), spillAfter: time.Duration(cfg.Queue.SpillAfter),
+		},
 		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
 		alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
 	})
 	s.changes.Add(1)
+	s.reseat(was)
 	if left != nil {
 		if err := left.release(s); err != nil { // no reason to refuse the new file
 			s.logger.Load().Error("ending the alerts", zap.Error(err))
@@ -73,10 +78,12 @@ func (s *store) publish(cfg *Config) error {
 // renew publishes the fleet of the configuration in force anew, as what people decide
 // about its instances has changed. The caller holds mu.
 func (s *store) renew() {
-	snap := *s.snapshot()
+	was := s.snapshot()
+	snap := *was
 	snap.fleet = s.fleet()
 	s.snap.Store(&snap)
 	s.changes.Add(1)
+	s.reseat(was)
 }
 
 // fleet makes that of the store's configuration. The caller holds mu.
@@ -102,7 +109,7 @@ func (s *store) instances(cfg *Config) []*instance {
 		state, stays := s.states[known.id]
 		if !stays {
 			state = new(instanceState)
-			state.health.changes = &s.changes
+			state.health.changes, state.health.usher = &s.changes, &s.usher
 		}
 		if key := sha256.Sum256([]byte(entries[n].APIKey)); state.key != key {
 			state.key = key
@@ -117,6 +124,7 @@ func (s *store) instances(cfg *Config) []*instance {
 		i := newInstance(entries[n], t, known.id, state)
 		i.deadlines = shared.with(&entries[n].Timeouts)
 		instances[n] = i
+		state.most.Store(int64(i.maxConcurrency))
 		if was := state.drain.Swap(i.drain.any()); stays && was != i.drain.any() {
 			kind := instanceUndrained
 			if i.drain.any() {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
@@ -40,7 +41,9 @@ type store struct {
 	bad   bool      // the file has been rejected, and not been put in force since
 
 	changes   atomic.Uint64 // of phases, of all instances
-	ejections sync.Mutex    // held while one decides whether it may go
+	usher     usher
+	flows     atomic.Pointer[func(*exchange) fairqueue.Flow] // tells requests apart; nil if nothing does
+	ejections sync.Mutex                                     // held while one decides whether it may go
 
 	events   *bulletin
 	history  *history
@@ -80,7 +83,7 @@ func releaseStore(s *store) error {
 }
 
 func newStore(path string, logger *zap.Logger) (*store, error) {
-	s := &store{path: path, events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{})}
+	s := &store{path: path, usher: usher{bell: make(chan struct{}, 1)}, events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{})}
 	s.subscribe(s.history.add)
 	s.logger.Store(logger)
 	if _, _, err := s.load(); err != nil {
@@ -90,6 +93,7 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 	swapTime.SetToCurrentTime()
 	s.done.Go(s.watch)
 	s.done.Go(newObserver(s).run)
+	s.done.Go(s.ushers)
 	return s, nil
 }
 

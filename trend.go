@@ -2,8 +2,6 @@ package aigateway
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -85,12 +83,8 @@ func (t *trends) look(snap *snapshot, now time.Time) {
 	}
 	t.due = now.Add(trendStep)
 	t.at = (t.at + 1) % trendSteps
-	pools := slices.Collect(maps.Values(snap.fleet.pools))
-	if snap.fleet.any != nil {
-		pools = append(pools, snap.fleet.any)
-	}
 	seen := make(map[string]*trend, len(t.models))
-	for _, p := range pools {
+	for _, p := range snap.fleet.all() {
 		m := t.models[p.model]
 		if m == nil {
 			if p.pulse.counts() == (counts{}) {

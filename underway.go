@@ -72,8 +72,9 @@ func (u *underway[T]) count() int { return len(u.all()) }
 // configuration they began. Caddy lets go of them at the end of its grace period
 // without a word to their clients.
 var (
-	streams underway[*attempt]
-	ending  atomic.Bool // the process ends, and its grace period is over
+	streams   underway[*attempt]
+	ending    atomic.Bool  // the process ends, and its grace period is over
+	dismissed atomic.Int64 // requests that waited then, and whose answer is not out yet
 )
 
 // errShutdown is the cause of an attempt's end when the process ends.
@@ -85,21 +86,25 @@ const farewell = time.Second
 
 // endStreams ends the streams that have outlasted the process's grace period, each
 // with an error event and an aborted transfer. It returns when all have ended, or
-// after a second. While the process goes on it does nothing.
+// after a second. Requests that wait for an instance are answered with an error. While the
+// process goes on it does nothing.
 func endStreams(logger *zap.Logger) {
 	if !caddy.Exiting() {
 		return
 	}
 	ending.Store(true)
+	stores.Range(func(_, v any) bool {
+		v.(*store).dismiss()
+		return true
+	})
 	all := streams.all()
-	if len(all) == 0 {
-		return
+	if len(all) > 0 {
+		logger.Warn("streams are cut off, for the process ends", zap.Int("streams", len(all)))
 	}
-	logger.Warn("streams are cut off, for the process ends", zap.Int("streams", len(all)))
 	for _, a := range all {
 		a.watch.cancel(errShutdown)
 	}
-	for until := clock() + farewell; streams.count() > 0 && clock() < until; {
+	for until := clock() + farewell; streams.count()+int(dismissed.Load()) > 0 && clock() < until; {
 		time.Sleep(5 * time.Millisecond)
 	}
 }

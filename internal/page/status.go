@@ -43,7 +43,9 @@ type Totals struct {
 type Model struct {
 	Name  string     `json:"name"`
 	State ModelState `json:"state"`
-	Tiers []Tier     `json:"tiers"` // primary first
+	// Waiting is the number of requests that wait because all instances are full.
+	Waiting int64  `json:"waiting"`
+	Tiers   []Tier `json:"tiers"` // primary first
 }
 
 // ModelState says who answers for a model.

@@ -103,6 +103,9 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	count(`,"http":`, int64(x.HTTP))
 	count(`,"ttft_ms":`, x.TTFT)
 	count(`,"latency_ms":`, x.Latency)
+	if x.Queued > 0 {
+		count(`,"queue_ms":`, x.Queued)
+	}
 	dst = appendUsage(append(dst, `,"usage":`...), x)
 	dst = p.appendParams(append(dst, `,"params":`...), x)
 	dst = p.conv.flags.append(append(dst, `,"flags":`...))

@@ -48,6 +48,8 @@ type Exchange struct {
 	HTTP int
 	// TTFT and Latency are milliseconds to the first content and to the end.
 	TTFT, Latency int64
+	// Queued is how many of those it waited for an instance to have a place.
+	Queued int64
 	// ClientGone says that the client went away before the answer was complete.
 	ClientGone bool
 	// Outcome is the gateway's word for how the exchange ended. With "truncated" and
