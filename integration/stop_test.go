@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -128,6 +129,36 @@ func TestStopCuts(t *testing.T) {
 		}
 	}
 	t.Logf("cut after %v, ended after %v, %d recorded", cut, took, len(lines))
+}
+
+// TestStopWaiting guards row L2 for requests that wait for a place: those whose turn does
+// not come within the grace period get a 503 that may be repeated.
+func TestStopWaiting(t *testing.T) {
+	g := start(t)
+	url := startInstances(t, 1)[0]
+	g.serves(t, `record: {enabled: false},`, url, url+"/other")
+	write(t, g.file, fmt.Sprintf(`{record: {enabled: false}, instances: [{url: %q, model_name: "echo", max_concurrency: 1}]}`, url))
+	eventually(t, "one instance", func() bool { return len(g.health(t).Instances) == 1 })
+	g.setCaddyfile(t, "grace_period 30s", "grace_period 1s")
+	run(t, g.dir, nil, "reload", "--address", g.admin, "--config", "Caddyfile.example")
+	stream := g.streams("/v1/chat/completions", chatOf(true, 100000), 1)
+	waits := make(chan received, 3)
+	for range cap(waits) {
+		go func() { waits <- g.posts("/v1/chat/completions", chatOf(false, 1), nil) }()
+	}
+	eventually(t, "three to wait", func() bool { return strings.Contains(g.steer(t, "explain", "--model", "echo"), "with 3 others") })
+	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(waits) {
+		if r := <-waits; r.status != 503 || r.err != nil || !strings.Contains(r.body, `"gateway_shutdown"`) {
+			t.Errorf("got status %d %s and error %v, want 503 gateway_shutdown", r.status, r.body, r.err)
+		}
+	}
+	stream()
+	if err := g.stop(); err != nil {
+		t.Errorf("got %v, want exit code 0", err)
+	}
 }
 
 // TestStopAtOnce guards the end of row L2: a second SIGINT ends the process whatever
