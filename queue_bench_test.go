@@ -70,6 +70,9 @@ func BenchmarkQueueHandOver(b *testing.B) {
 						}
 						freed.Store(int64(clock()))
 						x.end()
+						if ctx.Err() != nil {
+							return
+						}
 					}
 				}()
 			}
