@@ -23,7 +23,8 @@ func init() { caddy.RegisterModule(Admin{}) }
 //
 // If the process has more than one fleet's file, ?config=PATH says which one is meant.
 // Answers and errors are JSON; an error has the members error, code and, where there is
-// a choice, allowed. No answer holds a key or a text of a request.
+// a choice, allowed; pages for people are HTML. No answer holds a key, and none a text of
+// a request but the views of the records, which the file must allow.
 type Admin struct {
 	ctx      context.Context // ends with the configuration, or has, if that failed to start
 	replaced chan struct{}   // closed when a newer one serves
@@ -60,7 +61,7 @@ var openAPIDocument []byte
 
 // adminRoute is a path that is served by one method.
 type adminRoute struct {
-	path   string // below adminRoot; {instance} stands for an ID or a name
+	path   string // below adminRoot; {instance} and the like stand for any segment, such as an ID or a name
 	method string
 	params []string // of the query, beside config
 	global bool     // it is about no store
@@ -78,6 +79,16 @@ var adminRoutes = []adminRoute{
 	{path: "/reload", method: http.MethodPost, serve: (*adminCall).reload},
 	{path: "/explain", method: http.MethodGet, params: []string{"model", "prompt_bytes"}, serve: (*adminCall).explain},
 	{path: "/events", method: http.MethodGet, serve: (*adminCall).events},
+	{path: "/ui", method: http.MethodGet, params: pageParams, serve: (*adminCall).ui},
+	{path: "/ui/", method: http.MethodGet, params: pageParams, serve: (*adminCall).ui},
+	{path: "/ui/feed", method: http.MethodGet, params: append([]string{"assets"}, pageParams...), serve: (*adminCall).ui},
+	{path: "/ui/assets/{version}/{file}", method: http.MethodGet, global: true, serve: (*adminCall).uiAsset},
+	{path: "/records", method: http.MethodGet, params: append([]string{"lang"}, recordsParams...), serve: (*adminCall).recordsPage},
+	{path: "/records", method: http.MethodPost, params: pageParams, serve: (*adminCall).recordsPage},
+	{path: "/records/conversation", method: http.MethodGet, params: append([]string{"at"}, pageParams...), serve: (*adminCall).conversationPage},
+	{path: "/records/exchanges", method: http.MethodGet, params: append([]string{"limit"}, recordsParams...), serve: (*adminCall).exchanges},
+	{path: "/records/exchanges", method: http.MethodPost, serve: (*adminCall).exchanges},
+	{path: "/records/exchange", method: http.MethodGet, params: []string{"at"}, serve: (*adminCall).exchange},
 	{path: "/openapi.json", method: http.MethodGet, global: true, serve: func(c *adminCall) error {
 		c.w.Header().Set("Content-Type", "application/json")
 		_, err := c.w.Write(openAPIDocument)
@@ -184,14 +195,14 @@ func findRoute(r *http.Request) (route *adminRoute, name string, err error) {
 }
 
 // matchPath compares the segments of a request's path with a route's, and returns the
-// one that stands for {instance}.
+// last one that stands for a word in braces.
 func matchPath(path string, segments []string) (name string, ok bool) {
 	want := strings.Split(path[1:], "/")
 	if len(want) != len(segments) {
 		return "", false
 	}
 	for n, segment := range segments {
-		if want[n] == "{instance}" {
+		if strings.HasPrefix(want[n], "{") {
 			var err error
 			if name, err = url.PathUnescape(segment); err != nil || name == "" {
 				return "", false

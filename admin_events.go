@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -38,7 +39,8 @@ func (c *adminCall) events() error {
 	if w.send(": "+c.store.path+"\n\n") != nil {
 		return nil
 	}
-	ended, replaced := unlessClosed(c.admin.ctx.Done()), unlessClosed(c.admin.replaced)
+	ctx, end := c.untilReplaced()
+	defer end()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
@@ -64,15 +66,30 @@ func (c *adminCall) events() error {
 			if w.send(": \n\n") != nil {
 				return nil
 			}
-		case <-c.r.Context().Done():
-			return nil
-		case <-ended:
-			return nil
-		case <-replaced:
-			return nil
-		case <-c.store.stop:
+		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// untilReplaced returns a context that ends with the request, with the configuration,
+// or with the store. The caller must call end.
+func (c *adminCall) untilReplaced() (ctx context.Context, end func()) {
+	ctx, cancel := context.WithCancel(c.r.Context())
+	ended, replaced, done := unlessClosed(c.admin.ctx.Done()), unlessClosed(c.admin.replaced), make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		select {
+		case <-ended:
+		case <-replaced:
+		case <-c.store.stop:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
 	}
 }
 

@@ -251,3 +251,17 @@ func replaceWith(t testing.TB, path, text string) {
 	writeFile(t, path+".new", text)
 	must(t, os.Rename(path+".new", path))
 }
+
+// recorded waits for a record and returns its place.
+func (g *adminGateway) recorded(t testing.TB) (at string) {
+	t.Helper()
+	eventually(t, "a record", func() bool {
+		var list page.Recordings
+		g.good(t, "GET", "/records/exchanges", &list)
+		if len(list.Exchanges) > 0 {
+			at = list.Exchanges[0].At
+		}
+		return at != ""
+	})
+	return at
+}

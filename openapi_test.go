@@ -27,7 +27,7 @@ type openAPI struct {
 // no others, and that every status it names is answered with a body of its schema.
 func TestOpenAPI(t *testing.T) {
 	m := startMoody(t)
-	g := startAdmin(t, `{"instances": [`+m.entry(`, "name": "box", "max_concurrency": 3, "engine": "vllm", "upstream_model": "u"`)+", "+m.entry(`, "api_key": "k"`)+
+	g := startAdmin(t, `{"record": {"browse": true}, "instances": [`+m.entry(`, "name": "box", "max_concurrency": 3, "engine": "vllm", "upstream_model": "u"`)+", "+m.entry(`, "api_key": "k"`)+
 		`], "fallback_instances": [`+entry(m.URL+"/w", "")+`]}`)
 	g.asks(t, 5)
 	g.steer(t, "box", "drain")
@@ -54,9 +54,30 @@ func TestOpenAPI(t *testing.T) {
 		t.Errorf("got %d operations, want %d", documented, len(adminRoutes))
 	}
 
+	at := g.recorded(t)
+	_, _, ui := g.call(t, "GET", "/ui/")
+	_, asset, _ := strings.Cut(ui, `href="assets/`)
+	asset, _, _ = strings.Cut(asset, `"`)
+	plain := &http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	ask := func(method, target, kind, form string) (int, http.Header, string) {
+		t.Helper()
+		r, err := http.NewRequest(method, "http://"+g.admin+adminRoot+target, strings.NewReader(form))
+		must(t, err)
+		r.Header.Set("Content-Type", kind)
+		res, err := plain.Do(r)
+		must(t, err)
+		return res.StatusCode, res.Header, readAll(t, res.Body)
+	}
 	answered := make(map[string]bool)
 	f := func(path, method, query string) {
 		t.Helper()
+		kind, form := "application/x-www-form-urlencoded", ""
+		switch {
+		case query == "415":
+			kind, query = "text/plain", "?"
+		case strings.HasPrefix(query, "form "):
+			form, query = query[len("form "):], "?"
+		}
 		target := strings.TrimPrefix(strings.ReplaceAll(path, "{instance}", "box"), adminRoot) + query
 		if strings.Contains(query, "{instance}") {
 			target = strings.TrimPrefix(strings.ReplaceAll(path, "{instance}", query[len("{instance}="):]), adminRoot)
@@ -70,12 +91,23 @@ func TestOpenAPI(t *testing.T) {
 			answered[path+" 200"] = true
 			return
 		}
-		status, header, body := g.call(t, asked, target)
+		if path == adminRoot+"/ui/feed" && query == "?" {
+			asked = http.MethodHead
+		}
+		target = strings.NewReplacer("{version}/{file}", asset, "AT", url.QueryEscape(at)).Replace(target)
+		status, header, body := ask(asked, target, kind, form)
 		key := fmt.Sprintf("%s %d", path, status)
 		answered[key] = true
-		schema := doc.Paths[path][strings.ToLower(method)].Responses[fmt.Sprint(status)].Content[header.Get("Content-Type")].Schema
+		documented, ok := doc.Paths[path][strings.ToLower(method)].Responses[fmt.Sprint(status)]
+		if ok && documented.Content == nil && body == "" {
+			return
+		}
+		schema := documented.Content[header.Get("Content-Type")].Schema
 		if schema == nil {
 			t.Errorf("%s %s: got %d %s, which openapi.json has not", method, target, status, header.Get("Content-Type"))
+			return
+		}
+		if header.Get("Content-Type") != "application/json" {
 			return
 		}
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
@@ -87,8 +119,12 @@ func TestOpenAPI(t *testing.T) {
 	for _, r := range adminRoutes {
 		path := adminRoot + r.path
 		for _, query := range []string{"?", "?x=1", "?config=nowhere", "405"} {
-			if r.path == "/explain" && query == "?" {
+			switch {
+			case query != "?":
+			case r.path == "/explain":
 				query = "?model=m&prompt_bytes=1"
+			case r.path == "/records/exchange" || r.path == "/records/conversation":
+				query = "?at=AT"
 			}
 			f(path, r.method, query)
 		}
@@ -97,6 +133,19 @@ func TestOpenAPI(t *testing.T) {
 			f(path, r.method, "{instance}="+strings.TrimPrefix(m.URL, "http://"))
 		}
 	}
+	for _, path := range []string{adminRoot + "/records", adminRoot + "/records/exchanges"} {
+		for _, query := range []string{"415", "form text=x", "form text=x&limit=7&outcome=ok", "form model=m", "form outcome=x", "form x=1", "form before=x"} {
+			f(path, "POST", query)
+		}
+		f(path, "GET", "?outcome=x")
+		f(path, "GET", "?before=x")
+	}
+	for _, path := range []string{adminRoot + "/records/exchange", adminRoot + "/records/conversation"} {
+		f(path, "GET", "?at=x")
+		f(path, "GET", "?at=20260314_15,main.jsonl@7")
+	}
+	asset = "0/page.css"
+	f(adminRoot+"/ui/assets/{version}/{file}", "GET", "?")
 	writeFile(t, g.file, "{")
 	f(adminRoot+"/reload", "POST", "?")
 	f(adminRoot+"/status", "GET", "?")

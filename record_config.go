@@ -59,6 +59,10 @@ type RecordConfig struct {
 	// Compress packs the files of past hours by gzip or zstd, into a folder beside.
 	// The default is none.
 	Compress string `json:"compress"`
+
+	// Browse shows the records on Caddy's admin endpoint, at /ai_gateway/records: who may
+	// open it may read them all. The default is false.
+	Browse bool `json:"browse"`
 }
 
 var (

@@ -22,6 +22,7 @@ type snapshot struct {
 	keepalive    time.Duration
 	record       *recordSettings // nil if nothing is recorded
 	recorder     *recorder       // nil if nothing is recorded
+	browsed      string          // folder of the records that the admin endpoint shows, empty for none
 	engineRoutes []string
 	loaded       time.Time
 
@@ -63,7 +64,7 @@ func (s *store) publish(cfg *Config) error {
 			maxWaiting: cfg.Queue.MaxWaiting, maxWait: time.Duration(cfg.Queue.MaxWait), spillAfter: time.Duration(cfg.Queue.SpillAfter),
 		},
 		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
-		alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
+		browsed: browsed(cfg), alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
 	})
 	s.changes.Add(1)
 	s.reseat(was)
@@ -73,6 +74,14 @@ func (s *store) publish(cfg *Config) error {
 		}
 	}
 	return nil
+}
+
+// browsed returns the folder of records that may be looked at.
+func browsed(cfg *Config) string {
+	if !cfg.Record.Browse {
+		return ""
+	}
+	return cfg.DataDir
 }
 
 // renew publishes the fleet of the configuration in force anew, as what people decide

@@ -15,6 +15,7 @@ import (
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // store holds one watched file, its current snapshot, and what has been learnt
@@ -48,6 +49,8 @@ type store struct {
 	events   *bulletin
 	history  *history
 	rejected atomic.Pointer[event] // why the file is not in force, nil if it is
+
+	panel    *page.Page // the status page of the admin endpoint
 
 	asked chan chan<- looked // by [store.reload] for a look at the file
 	stop  chan struct{}
@@ -85,6 +88,7 @@ func releaseStore(s *store) error {
 func newStore(path string, logger *zap.Logger) (*store, error) {
 	s := &store{path: path, usher: usher{bell: make(chan struct{}, 1)}, events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{})}
 	s.subscribe(s.history.add)
+	s.panel = newPanel(s)
 	s.logger.Store(logger)
 	if _, _, err := s.load(); err != nil {
 		return nil, errors.Join(err, s.letGo())
@@ -100,6 +104,7 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 // Destruct ends the watching and waits for it.
 func (s *store) Destruct() error {
 	close(s.stop)
+	s.panel.Close()
 	ended := make(chan struct{})
 	go func() {
 		s.done.Wait()

@@ -30,7 +30,7 @@ type asset struct {
 }
 
 var mimes = map[string]string{
-	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
 }
 
 // assets compresses the files when they are first asked for.
@@ -81,6 +81,12 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
+// ServeAsset serves what the pages load; rest is "VERSION/NAME".
+func ServeAsset(w http.ResponseWriter, r *http.Request, rest string) {
+	protect(w.Header(), policy)
+	serveAsset(w, r, rest)
+}
+
 // serveAsset serves rest, which is "version/name".
 func serveAsset(w http.ResponseWriter, r *http.Request, rest string) {
 	version, name, _ := strings.Cut(rest, "/")
@@ -97,6 +103,10 @@ func serveAsset(w http.ResponseWriter, r *http.Request, rest string) {
 
 // send writes a whole body, in the smaller form where the client takes it.
 func send(w http.ResponseWriter, r *http.Request, plain []byte, small func() []byte) {
+	sendStatus(w, r, http.StatusOK, plain, small)
+}
+
+func sendStatus(w http.ResponseWriter, r *http.Request, status int, plain []byte, small func() []byte) {
 	w.Header().Add("Vary", "Accept-Encoding")
 	body := plain
 	if acceptsGzip(r) {
@@ -104,5 +114,6 @@ func send(w http.ResponseWriter, r *http.Request, plain []byte, small func() []b
 		body = small()
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may have gone
 }

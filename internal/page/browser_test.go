@@ -92,7 +92,7 @@ func TestBrowser(t *testing.T) {
 	}
 	s := &stage{}
 	s.sample.Store(newSample())
-	p := Handler(func() *Status { return s.sample.Load().take() }, Options{Base: "/ai_gateway/ui/", Recordings: "/ai_gateway/records/"})
+	p := Handler(func() *Status { return s.sample.Load().take() }, Options{Base: "/ai_gateway/ui/", Recordings: func() string { return "/ai_gateway/records" }})
 	s.page = httptest.NewServer(p)
 	defer s.page.Close()
 	defer p.Close()

@@ -16,7 +16,7 @@ func TestDemo(t *testing.T) {
 		t.Skip("skipped: nobody asked for it with -demo")
 	}
 	s := newSample()
-	p := Handler(s.take, Options{Recordings: "/ai_gateway/records/"})
+	p := Handler(s.take, Options{Recordings: func() string { return "/ai_gateway/records" }})
 	server := httptest.NewServer(p)
 	defer server.Close()
 	defer p.Close()

@@ -25,6 +25,7 @@ const (
 // the changes if it has the frame before, the whole if it has missed some.
 type feed struct {
 	source  func() *Status
+	steer   bool            // there are buttons
 	hurry   chan struct{}   // asks the producer to render at once
 	running sync.WaitGroup  // viewers and producers
 	ctx     context.Context // until close
@@ -48,9 +49,9 @@ type frame struct {
 	err      error // nothing could be rendered: the feed ends
 }
 
-func newFeed(source func() *Status) *feed {
+func newFeed(source func() *Status, steer bool) *feed {
 	f := &feed{
-		source: source, hurry: make(chan struct{}, 1), next: make(chan struct{}),
+		source: source, steer: steer, hurry: make(chan struct{}, 1), next: make(chan struct{}),
 		viewers: make(map[Language]int), frames: make(map[Language]*frame),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -149,7 +150,7 @@ func (f *feed) look(ctx context.Context) {
 	status := f.source()
 	made := make(map[Language]*frame)
 	for _, l := range asked {
-		if fr := newFrame(l, number, status, before[l]); fr != nil {
+		if fr := f.newFrame(l, number, status, before[l]); fr != nil {
 			made[l] = fr
 		}
 	}
@@ -169,12 +170,12 @@ func (f *feed) look(ctx context.Context) {
 }
 
 // newFrame returns the frame after before, which may be nil, or nil if nothing changes.
-func newFrame(l Language, number uint64, s *Status, before *frame) *frame {
+func (f *feed) newFrame(l Language, number uint64, s *Status, before *frame) *frame {
 	var last *rendering
 	if before != nil {
 		last = before.rendered
 	}
-	rendered, err := render(l, s, last)
+	rendered, err := render(l, s, f.steer, last)
 	if err != nil {
 		return &frame{number: number, err: err}
 	}

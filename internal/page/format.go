@@ -95,6 +95,18 @@ func (l Language) span(d time.Duration) string {
 	}
 }
 
+// took writes how long something took that is given in milliseconds.
+func (l Language) took(ms int64) string {
+	switch {
+	case ms < 1000:
+		return l.text("unit.ms", integer(ms))
+	case ms < 100_000:
+		return l.text("unit.tenths", rate(float64(ms)/1000))
+	default:
+		return l.span(time.Duration(ms) * time.Millisecond)
+	}
+}
+
 // moment writes a time of this year's days, in UTC; the script puts the viewer's own zone there.
 func (l Language) moment(t time.Time) string {
 	if t.IsZero() {
@@ -114,16 +126,22 @@ const longest = 300
 // a name look like another; of what is very long the beginning stays. Escaping for
 // HTML is the template's business.
 func clean(s string) string {
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(harmless(s, longest))
+}
+
+// harmless is clean for texts of many lines; of more than so many characters the
+// beginning stays.
+func harmless(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
-		if n++; n > longest {
+		if n++; n > most {
 			b.WriteString("…")
 			break
 		}
 		switch {
 		case r == '\n' || r == '\t':
-			b.WriteByte(' ')
+			b.WriteRune(r)
 		case r == '\u200c' || r == '\u200d': // joiners, which scripts and emoji need
 			b.WriteRune(r)
 		case unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029':

@@ -59,7 +59,7 @@ func TestTextsComplete(t *testing.T) {
 
 var (
 	textCall = regexp.MustCompile(`\bt "([^"\\]+)"`)
-	goCall   = regexp.MustCompile(`(?:l\.text\(|Text: |problem\{Text: )"([^"]+)"`)
+	goCall   = regexp.MustCompile(`(?:l\.text\(|Text:? ?=? |problem\{Text: )"([^"]+)"`)
 	// literal is text of a template that no action makes.
 	action = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
 	markup = regexp.MustCompile(`(?s)<[^>]*>`)
@@ -85,7 +85,7 @@ func TestTextsUsed(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"view.go", "format.go"} {
+	for _, name := range []string{"view.go", "format.go", "records.go"} {
 		source, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +96,7 @@ func TestTextsUsed(t *testing.T) {
 			}
 		}
 	}
-	groups := []string{"verdict", "model", "state", "tier", "severity", "event", "reason", "dropped"} // named by values
+	groups := []string{"verdict", "model", "state", "tier", "severity", "event", "reason", "dropped", "act", "ask", "role", "recorded", "bound"} // named by values
 	for key := range used {
 		if _, ok := texts[key]; !ok {
 			t.Errorf("%q is used and not in the table of texts", key)

@@ -31,9 +31,15 @@ type Options struct {
 	Base string
 	// Language is for clients that ask for none the page speaks; English if empty.
 	Language Language
-	// Recordings is the address of a view of the recordings, which the page then
-	// links; no link if empty.
-	Recordings string
+	// Keep are parameters of the query that all the page's links repeat.
+	Keep []string
+	// Recordings returns the address of a view of the recordings, which the page then
+	// links; no link if it is nil or returns nothing.
+	Recordings func() string
+	// Steer is the address below which a POST to ID/drain, ID/undrain, ID/eject or
+	// ID/restore decides about an instance, such as "../instances/". The page has
+	// buttons for these where scripts run; none if empty.
+	Steer string
 }
 
 // Page serves the status page. Its methods may be called at once by many.
@@ -54,24 +60,35 @@ func Handler(source func() *Status, o Options) *Page {
 	if o.Language == "" {
 		o.Language = English
 	}
-	return &Page{source: source, options: o, chooser: newChooser(o.Language), feed: newFeed(source)}
+	return &Page{source: source, options: o, chooser: newChooser(o.Language), feed: newFeed(source, o.Steer != "")}
 }
 
 // Close ends all feeds and waits until nothing of them runs. After it the page is
 // served as before, but feeds are refused with 503.
 func (p *Page) Close() { p.feed.close() }
 
-// policy lets the page load what comes from its own origin, and nothing inline.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// The policies let a page load what comes from its own origin, and nothing inline but
+// the icon.
+const (
+	policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	recordsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; " +
+		"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+// protect sets the headers that keep others from using a page.
+func protect(h http.Header, policy string) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Caddy's admin endpoint goes by the Referer where a browser sends no Origin.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
 
 // ServeHTTP answers requests at the base path and below it.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	protect(h, policy)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
 		http.Error(w, "method "+r.Method+" is not allowed here; GET and HEAD are", http.StatusMethodNotAllowed)
@@ -99,10 +116,10 @@ func (p *Page) servePage(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Accept-Language")
-	rendered, err := render(p.chooser.choose(r), p.source(), nil)
+	rendered, err := render(p.chooser.choose(r), p.source(), p.feed.steer, nil)
 	var body []byte
 	if err == nil {
-		body, err = rendered.document(&p.options)
+		body, err = rendered.document(&p.options, r.URL.Query())
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

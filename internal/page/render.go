@@ -3,9 +3,13 @@ package page
 import (
 	"bytes"
 	"embed"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"maps"
+	"math"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -22,7 +26,7 @@ var templates = sync.OnceValue(func() map[Language]*template.Template {
 	all := make(map[Language]*template.Template, len(languages))
 	for _, l := range languages {
 		set := template.New("").Funcs(functions(l.Language))
-		for _, name := range []string{"layout", "main", "fleet", "panels"} {
+		for _, name := range []string{"layout", "header", "main", "fleet", "panels", "records", "turns"} {
 			source, err := templateFiles.ReadFile("templates/" + name + ".html")
 			if err != nil {
 				panic(err) // of a file within the program
@@ -32,6 +36,16 @@ var templates = sync.OnceValue(func() map[Language]*template.Template {
 		all[l.Language] = set
 	}
 	return all
+})
+
+// icon returns the address of the pages' icon, which holds it: browsers ask for icons
+// in a mode that Caddy's admin endpoint refuses.
+var icon = sync.OnceValue(func() template.URL {
+	source, err := templateFiles.ReadFile("templates/icon.svg")
+	if err != nil {
+		panic(err) // of a file within the program
+	}
+	return template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(source)) //nolint:gosec // G203: nothing in it is from outside
 })
 
 // fixedText is a text without values, which a template would look up in each row.
@@ -54,7 +68,7 @@ func functions(l Language) template.FuncMap {
 			return l.word(group, word)
 		},
 		"word":    func(group string, word any) string { return l.word(group, fmt.Sprint(word)) },
-		"span":    l.span,
+		"span":    l.span, "took": l.took,
 		"seconds": func(s float64) string { return l.span(time.Duration(s * float64(time.Second))) },
 		"time": func(t time.Time) template.HTML {
 			if t.IsZero() {
@@ -63,7 +77,7 @@ func functions(l Language) template.FuncMap {
 			//nolint:gosec // G203: nothing in it is from outside
 			return template.HTML(`<time datetime="` + t.UTC().Format(time.RFC3339) + `">` + l.moment(t) + `</time>`)
 		},
-		"int": integer, "rate": rate, "percent": percent, "ms": milliseconds, "size": size, "clean": clean,
+		"int": integer, "rate": rate, "percent": percent, "ms": milliseconds, "size": size, "clean": clean, "plain": func(s string) string { return harmless(s, math.MaxInt) },
 		"str":  func(n int) string { return integer(int64(n)) },
 		"none": func() string { return none },
 		"split": func(s string) []string {
@@ -73,6 +87,19 @@ func functions(l Language) template.FuncMap {
 		"counts": func(s *Spark) [2]int64 {
 			requests, errors := s.count()
 			return [2]int64{requests, errors}
+		},
+		"icon": icon,
+		"wide": func(n int) int64 { return int64(n) },
+		"indent": func(s string) string {
+			var b bytes.Buffer
+			if json.Indent(&b, []byte(s), "", "  ") != nil {
+				return s // the beginning of one that is long
+			}
+			return b.String()
+		},
+		"turnto": turnTo,
+		"act": func(do, name string) map[string]string {
+			return map[string]string{"Do": do, "Say": l.text("act." + do), "Ask": l.text("ask."+do, clean(name))}
 		},
 		// hot marks a share of errors that wants to be seen.
 		"hot": func(share float64) string {
@@ -103,9 +130,10 @@ type rendering struct {
 // panels are the pieces that are always there; each is a template.
 var panels = []string{"verdict", "traffic", "events", "alerts", "recorder", "config"}
 
-// render renders s. What before, which may be nil, has of instances that are as
-// they were is taken from there: of a second's work they are most.
-func render(l Language, s *Status, before *rendering) (*rendering, error) {
+// render renders s, with buttons for what people may decide if steer is set. What
+// before, which may be nil, has of instances that are as they were is taken from
+// there: of a second's work they are most.
+func render(l Language, s *Status, steer bool, before *rendering) (*rendering, error) {
 	v := newView(s)
 	r := &rendering{language: l, pieces: make(map[string]template.HTML), made: make(map[string]instanceRow, v.Count)}
 	for _, name := range panels {
@@ -119,6 +147,7 @@ func render(l Language, s *Status, before *rendering) (*rendering, error) {
 			return nil, err
 		}
 		for _, i := range m.Instances {
+			i.Steer = steer
 			r.rows = append(r.rows, i.Key)
 			r.made[i.Key] = i
 			if before != nil && reflect.DeepEqual(i, before.made[i.Key]) {
@@ -176,15 +205,23 @@ func (r *rendering) whole() (map[string]template.HTML, error) {
 	return map[string]template.HTML{"main": main}, err
 }
 
-// document returns the whole page.
-func (r *rendering) document(o *Options) ([]byte, error) {
+// document returns the whole page, whose links repeat what query has of o.Keep.
+func (r *rendering) document(o *Options, query url.Values) ([]byte, error) {
 	main, err := r.main()
 	if err != nil {
 		return nil, err
 	}
+	f := newLayout(r.language, "", query, o.Keep)
+	recordings := ""
+	if o.Recordings != nil {
+		recordings = o.Recordings()
+	}
+	if recordings != "" {
+		recordings = f.Link(recordings)
+	}
 	html, err := execute(r.language, "layout", map[string]any{
-		"Main": main, "Language": r.language, "Languages": languages, "Recordings": o.Recordings,
-		"Assets": "assets/" + assets().version + "/", "Version": assets().version,
+		"Main": main, "Head": f, "Recordings": recordings, "Steer": o.Steer,
+		"Feed": f.Link("feed", "lang", string(r.language), "assets", assets().version), "Query": f.Link(""),
 	})
 	return []byte(html), err
 }

@@ -30,7 +30,7 @@ func newPage(t *testing.T, source func() *Status, o Options) *Page {
 }
 
 func TestPageShowsAll(t *testing.T) {
-	p := newPage(t, newSample().take, Options{Recordings: "/records/"})
+	p := newPage(t, newSample().take, Options{Recordings: func() string { return "/records/" }})
 	for lang, want := range map[string][]string{
 		"en": {
 			`<html lang="en">`, "Serving, with problems", "9 of 14 instances take requests", "5\u00a0models", "Up 3\u00a0d 5\u00a0h",
@@ -159,7 +159,7 @@ func TestChanges(t *testing.T) {
 	s := newSample()
 	draw := func(before *rendering) *rendering {
 		t.Helper()
-		r, err := render(English, s.take(), before)
+		r, err := render(English, s.take(), false, before)
 		if err != nil {
 			t.Fatal(err)
 		}

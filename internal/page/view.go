@@ -46,8 +46,15 @@ type modelRow struct {
 type instanceRow struct {
 	Key, ModelKey string
 	Tier          string
+	Steer         bool // it has buttons
 	*Instance
 }
+
+// Drained reports whether somebody lets it drain who can end that here.
+func (r instanceRow) Drained() bool { return r.State == Draining && r.By != "file" }
+
+// Out reports whether it is left out for failures, or by hand.
+func (r instanceRow) Out() bool { return r.State == Ejected || r.State == HalfOpen }
 
 const (
 	listedProblems = 6

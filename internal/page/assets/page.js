@@ -1,9 +1,9 @@
 // The live side of the status page: it follows the feed and puts what has changed
 // into the page that the server has rendered. Without it the page is whole, but still.
+import { dress, localize } from "./common.js";
 import { arrange, listen } from "./table.js";
 import { draw, redraw } from "./charts.js";
 
-const root = document.documentElement;
 const live = document.getElementById("live");
 
 // Attributes that belong to the viewer's own doing, not to the server.
@@ -40,18 +40,6 @@ function morph(from, to) {
     const after = at.nextSibling;
     at.remove();
     at = after;
-  }
-}
-
-// Times come in UTC; the viewer wants the time of the place, as the page's language writes it.
-const clock = new Intl.DateTimeFormat(root.lang, {
-  month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
-});
-function localize(part) {
-  for (const time of part.querySelectorAll("time")) {
-    const at = new Date(time.dateTime);
-    time.textContent = clock.format(at);
-    time.title = at.toLocaleString(root.lang, { dateStyle: "full", timeStyle: "long" });
   }
 }
 
@@ -95,29 +83,7 @@ function follow() {
   };
 }
 
-const themes = document.querySelectorAll("[data-theme-is]");
-function showTheme() {
-  for (const button of themes) {
-    button.setAttribute("aria-pressed", String(button.dataset.themeIs === (root.dataset.theme ?? "auto")));
-  }
-}
-for (const button of themes) {
-  button.addEventListener("click", () => {
-    const theme = button.dataset.themeIs;
-    if (theme === "auto") delete root.dataset.theme;
-    else root.dataset.theme = theme;
-    try {
-      localStorage.setItem("ai-gateway-theme", theme);
-    } catch {
-      // No storage: the choice lasts as long as the page.
-    }
-    showTheme();
-    redraw();
-  });
-}
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-
-showTheme();
+dress(redraw);
 localize(document);
 listen();
 settle(true);
