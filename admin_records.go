@@ -24,7 +24,7 @@ const (
 	// maxWanted bounds a text that is looked for, in bytes.
 	maxWanted = 4 << 10
 	// browsersWait is how long a look at the records waits for others.
-	browsersWait = 5 * time.Second
+	browsersWait = 2 * time.Second
 )
 
 // browsers bounds how many looks at the records are under way, and with them their

@@ -20,8 +20,8 @@ import (
 // The bounds of one look at the records. With them it holds about 100 MiB at most: a
 // line, its longest text, and that in lower case.
 const (
-	maxBrowsedLine  = 32 << 20 // bytes; longer ones are passed over
-	maxBrowsedBytes = 512 << 20
+	maxBrowsedLine  = 32 << 20  // bytes; longer ones are passed over
+	maxBrowsedBytes = 512 << 20 // when unpacked; half for packed files
 	maxBrowsedTime  = 5 * time.Second
 	browsedPage     = 25 // exchanges, if no limit is given
 	maxBrowsedPage  = 100
@@ -42,7 +42,9 @@ type recordSearch struct {
 
 	needle  []byte // filter.Text in lower case
 	spent   int64
-	hours   int // that have been begun
+	packing bool      // a packed file is read: only half of the bounds
+	half    time.Time // of until
+	hours   int       // that have been begun
 	bound   string
 	skipped page.Skipped
 	result  page.Recordings
@@ -53,6 +55,7 @@ type recordSearch struct {
 // run returns the newest exchanges before filter.Before that match.
 func (s *recordSearch) run() (*page.Recordings, error) {
 	s.needle = appendLower(nil, []byte(s.filter.Text))
+	s.half = time.Now().Add(time.Until(s.until) / 2)
 	s.result.Exchanges = make([]page.Exchange, 0, s.limit)
 	hours, err := listRecordHours(s.dir)
 	if err != nil {
@@ -126,13 +129,14 @@ func (s *recordSearch) hour(hour hourly.Hour, places []recordPlace) {
 			}
 		}
 	}
-	for len(s.result.Exchanges) < s.limit && s.bound == "" {
+	for len(s.result.Exchanges) < s.limit {
 		for _, n := range turn {
-			if reels[n] != nil && heads[n] == nil {
+			if reels[n] != nil && heads[n] == nil && s.bound == "" {
 				s.advance(places[n].recordName, &reels[n], &heads[n])
 			}
 		}
-		if s.bound != "" {
+		// A search that has got nowhere takes what it has, or the next would get no further.
+		if s.bound != "" && (s.hours > 1 || len(s.result.Exchanges) > 0) {
 			break
 		}
 		newest := -1
@@ -141,8 +145,11 @@ func (s *recordSearch) hour(hour hourly.Hour, places []recordPlace) {
 				newest = n
 			}
 		}
-		if newest < 0 {
+		if newest < 0 && s.bound == "" {
 			return // all of it
+		}
+		if newest < 0 {
+			break
 		}
 		h := heads[newest]
 		h.At = formatPlaces(hour, recordPlace{places[newest].recordName, h.start})
@@ -213,10 +220,14 @@ func (s *recordSearch) spend(n int) error {
 
 // allowed returns errBound if the search may not go on.
 func (s *recordSearch) allowed() error {
+	most, until := s.most, s.until
+	if s.packing {
+		most, until = most/2, s.half
+	}
 	switch {
-	case s.spent > s.most:
+	case s.spent > most:
 		s.bound = "bytes"
-	case s.ctx.Err() != nil || time.Now().After(s.until):
+	case s.ctx.Err() != nil || time.Now().After(until):
 		s.bound = "time"
 	default:
 		return nil

@@ -14,7 +14,7 @@ import (
 
 // The bounds of what is shown of an exchange.
 const (
-	maxShownName    = 300     // bytes of a name, and of a turn's beginning in a list
+	maxShownName    = 300       // bytes of a name, and of a turn's beginning in a list
 	maxShownText    = 256 << 10 // bytes of one text of a conversation
 	maxShownTexts   = 2 << 20   // bytes of all
 	maxShownTurns   = 400
@@ -154,7 +154,9 @@ func (s *recordSearch) exchange(line []byte, r *browsedLine) (e page.Exchange, m
 			asked = answered
 		}
 	}
-	e.Asked, e.Answered = beginning(asked), beginning(withoutReasoning(answered))
+	s.text, _ = rawjson.AppendText(s.text[:0], answered)
+	_, said := splitReasoning(s.text)
+	e.Asked, e.Answered = beginning(asked), short(string(said[:min(len(said), 2*maxShownName)]))
 	return e, m, true
 }
 
@@ -189,20 +191,14 @@ func wholeRunes(b []byte) []byte {
 	return b
 }
 
-// The marks of reasoning in a turn, and the end of it as it stands in JSON.
-const (
-	reasoningBegins = "<think>\n"
-	reasoningEnds   = "\n</think>\n\n"
-)
-
-// withoutReasoning returns a JSON string behind its reasoning, if that has ended.
-func withoutReasoning(value []byte) []byte {
-	if end := []byte(`\n</think>\n\n`); bytes.HasPrefix(value, []byte(`"<think>\n`)) {
-		if n := bytes.Index(value, end); n > 0 {
-			return append([]byte{'"'}, value[n+len(end):]...)
+// splitReasoning splits a turn of the model as the recorder joins it.
+func splitReasoning(text []byte) (reasoning, said []byte) {
+	if rest, ok := bytes.CutPrefix(text, []byte("<think>\n")); ok {
+		if inside, after, ok := bytes.Cut(rest, []byte("\n</think>\n\n")); ok {
+			return inside, after
 		}
 	}
-	return value
+	return nil, text
 }
 
 // conversation reads all that is shown of a line, nil if it is no record.
@@ -268,11 +264,9 @@ func (c *shearer) turn(role string, text []byte) page.Turn {
 		}
 		return t
 	case role == "gpt":
-		if rest, ok := bytes.CutPrefix(text, []byte(reasoningBegins)); ok {
-			if inside, after, ok := bytes.Cut(rest, []byte(reasoningEnds)); ok {
-				t.Reasoning, text = c.text(inside), after
-			}
-		}
+		var reasoning []byte
+		reasoning, text = splitReasoning(text)
+		t.Reasoning = c.text(reasoning)
 	}
 	t.Text = c.text(text)
 	return t

@@ -174,7 +174,10 @@ func (p *packedReel) before() int64 {
 
 func (p *packedReel) back(s *recordSearch) (*found, error) {
 	if !p.read {
-		if err := p.scan(s); err != nil {
+		s.packing = true
+		err := p.scan(s)
+		s.packing = false
+		if err != nil {
 			return nil, err
 		}
 		p.read = true

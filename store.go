@@ -50,7 +50,7 @@ type store struct {
 	history  *history
 	rejected atomic.Pointer[event] // why the file is not in force, nil if it is
 
-	panel    *page.Page // the status page of the admin endpoint
+	panel *page.Page // the status page of the admin endpoint
 
 	asked chan chan<- looked // by [store.reload] for a look at the file
 	stop  chan struct{}

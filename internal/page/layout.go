@@ -46,4 +46,6 @@ func (f *layout) Link(address string, more ...string) string {
 }
 
 // In returns the address of the page itself in another language.
-func (f *layout) In(l Language) string { return f.Link("", append(slices.Clone(f.self), "lang", string(l))...) }
+func (f *layout) In(l Language) string {
+	return f.Link("", append(slices.Clone(f.self), "lang", string(l))...)
+}

@@ -67,8 +67,8 @@ func functions(l Language) template.FuncMap {
 			group, word, _ := strings.Cut(key, ".")
 			return l.word(group, word)
 		},
-		"word":    func(group string, word any) string { return l.word(group, fmt.Sprint(word)) },
-		"span":    l.span, "took": l.took,
+		"word": func(group string, word any) string { return l.word(group, fmt.Sprint(word)) },
+		"span": l.span, "took": l.took,
 		"seconds": func(s float64) string { return l.span(time.Duration(s * float64(time.Second))) },
 		"time": func(t time.Time) template.HTML {
 			if t.IsZero() {

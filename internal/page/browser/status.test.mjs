@@ -1,23 +1,11 @@
 // Drives the status page in a real browser. It is started by browser_test.go, which
 // serves the page at PAGE and obeys orders at CONTROL; see there for what it can be told.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { after, before, beforeEach, test } from "node:test";
-import { chromium } from "playwright-core";
+import { beforeEach, test } from "node:test";
+import { axe, check, open, phone } from "./harness.mjs";
 
-const { PAGE, CONTROL, CHROMIUM, SHOTS } = process.env;
-const axe = await readFile(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const wide = { width: 1440, height: 1000 };
-const phone = { width: 360, height: 800 };
+const { PAGE, CONTROL, SHOTS } = process.env;
 
-let browser;
-before(async () => {
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-});
-after(() => browser?.close());
 beforeEach(() => order("reset"));
 
 async function order(action, values = {}) {
@@ -25,30 +13,12 @@ async function order(action, values = {}) {
   assert.equal(answer.status, 204, await answer.text());
 }
 
-// visit opens the page in a context of its own, and calls body with it. What the
-// browser complains of, and what is asked of others, fails the test.
-async function visit(options, body, { query = "", complaints = 0 } = {}) {
-  const context = await browser.newContext({ viewport: wide, locale: "en-US", timezoneId: "Europe/Berlin", ...options });
-  context.setDefaultTimeout(15000);
-  const page = await context.newPage();
-  const errors = [];
-  const foreign = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && errors.push(message.text()));
-  page.on("pageerror", (error) => errors.push(String(error)));
-  page.on("dialog", (dialog) => errors.push(`dialog: ${dialog.message()}`));
-  page.on("request", (request) => {
-    if (new URL(request.url()).origin !== new URL(PAGE).origin) foreign.push(request.url());
-  });
-  try {
-    await page.goto(PAGE + query);
+// visit opens the page and calls body with it once it is live.
+const visit = (options, body, { query = "", complaints = 0 } = {}) =>
+  open(PAGE + query, options, async (page, context) => {
     if (options.javaScriptEnabled !== false) await page.waitForSelector('#live[data-is="on"]');
     await body(page, context);
-    if (complaints === 0) assert.deepEqual(errors, [], "the browser complains");
-    assert.deepEqual(foreign, [], "requests to others");
-  } finally {
-    await context.close();
-  }
-}
+  }, complaints);
 
 const row = (page, name) => page.locator("tbody.inst", { has: page.locator(`.name bdi:text-is("${name}")`) });
 
@@ -121,14 +91,6 @@ for (const [name, options] of [
       await page.locator("tbody.inst").first().waitFor();
       await check(page, "Chinese");
     }));
-}
-
-async function check(page, what) {
-  await page.evaluate(axe);
-  const { violations, passes } = await page.evaluate(() => window.axe.run());
-  assert.ok(passes.length > 10, `axe has checked ${passes.length} rules only`);
-  const found = violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160) + " " + n.failureSummary).join("; ")}`);
-  assert.deepEqual(found, [], what);
 }
 
 test("a phone shows all without scrolling sideways", () =>
