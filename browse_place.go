@@ -34,14 +34,15 @@ const (
 
 // formatPlaces writes places in files of one hour: 20260314_15,main.jsonl@812,media.image-2.jsonl@0
 func formatPlaces(hour hourly.Hour, places ...recordPlace) string {
-	text := hour.String()
+	var text strings.Builder
+	text.WriteString(hour.String())
 	for _, p := range places {
-		text += "," + folderKeys[p.folder] + strings.TrimPrefix(p.name.String(), hour.String()) + "@"
+		text.WriteString("," + folderKeys[p.folder] + strings.TrimPrefix(p.name.String(), hour.String()) + "@")
 		if p.offset >= 0 {
-			text += strconv.FormatInt(p.offset, 10)
+			text.WriteString(strconv.FormatInt(p.offset, 10))
 		}
 	}
-	return text
+	return text.String()
 }
 
 // parsePlaces reads what formatPlaces writes.

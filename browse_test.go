@@ -3,6 +3,7 @@ package aigateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -194,7 +195,7 @@ func TestBrowseBounds(t *testing.T) {
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := &recordSearch{dir: dir, limit: 5, most: maxBrowsedBytes, until: time.Now().Add(time.Minute), ctx: canceled}
-	if r, err := s.run(); err != context.Canceled {
+	if r, err := s.run(); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits: got %+v, error %v", r, err)
 	}
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 )
@@ -31,12 +32,10 @@ func newLayout(l Language, root string, query url.Values, keep []string, self ..
 // Those that are empty are left out.
 func (f *layout) Link(address string, more ...string) string {
 	query := url.Values{}
-	for name, values := range f.keep {
-		query[name] = values
-	}
-	for i := 0; i < len(more); i += 2 {
-		if more[i+1] != "" {
-			query.Set(more[i], more[i+1])
+	maps.Copy(query, f.keep)
+	for pair := range slices.Chunk(more, 2) {
+		if pair[1] != "" {
+			query.Set(pair[0], pair[1])
 		}
 	}
 	if len(query) == 0 {
