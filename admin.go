@@ -78,6 +78,8 @@ var adminRoutes = []adminRoute{
 	{path: "/instances/{instance}/restore", method: http.MethodPost, serve: (*adminCall).restore},
 	{path: "/reload", method: http.MethodPost, serve: (*adminCall).reload},
 	{path: "/explain", method: http.MethodGet, params: []string{"model", "prompt_bytes"}, serve: (*adminCall).explain},
+	{path: "/keys", method: http.MethodGet, serve: (*adminCall).listKeys},
+	{path: "/usage", method: http.MethodGet, params: []string{"key"}, serve: (*adminCall).usage},
 	{path: "/events", method: http.MethodGet, serve: (*adminCall).events},
 	{path: "/ui", method: http.MethodGet, params: pageParams, serve: (*adminCall).ui},
 	{path: "/ui/", method: http.MethodGet, params: pageParams, serve: (*adminCall).ui},

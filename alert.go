@@ -34,6 +34,7 @@ type alerts struct {
 type holding struct {
 	secrets []string
 	fleet   *fleet
+	keys    []*KeyConfig
 }
 
 var alertsPool = caddy.NewUsagePool()
@@ -78,7 +79,7 @@ func (a *alerts) Destruct() error {
 func (a *alerts) set(s *store, cfg *Config, fleet *fleet) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.holders[s] = holding{cfg.secrets(), fleet}
+	a.holders[s] = holding{cfg.secrets(), fleet, cfg.clientKeys}
 	var secrets []string
 	for _, h := range a.holders {
 		secrets = append(secrets, h.secrets...)
@@ -89,11 +90,17 @@ func (a *alerts) set(s *store, cfg *Config, fleet *fleet) error {
 	return nil
 }
 
-// retain ends the alerts about instances and models that no file has any more.
+// keySubject begins the names of keys, where those of instances stand.
+const keySubject = "key "
+
+// retain ends the alerts about instances, models and keys that no file has any more.
 func (a *alerts) retain() {
-	instances, models := map[string]bool{"": true}, map[string]bool{"": true}
+	instances, models, keys := map[string]bool{"": true}, map[string]bool{"": true}, make(map[string]bool)
 	a.mu.Lock()
 	for _, h := range a.holders {
+		for _, k := range h.keys {
+			keys[k.Name] = true
+		}
 		for _, i := range h.fleet.instances {
 			instances[a.Shown(i.name)] = true
 			if !models[i.model] {
@@ -102,11 +109,16 @@ func (a *alerts) retain() {
 		}
 	}
 	a.mu.Unlock()
-	a.Retain(func(_ alert.Kind, instance, model string) bool { return instances[instance] && models[model] })
+	a.Retain(func(kind alert.Kind, instance, model string) bool {
+		if kind == alert.BudgetNear || kind == alert.BudgetOver {
+			return keys[strings.TrimPrefix(instance, keySubject)]
+		}
+		return instances[instance] && models[model]
+	})
 }
 
-// secrets returns what no message may hold: the instances' keys, and the values of
-// their headers.
+// secrets returns what no message may hold: the instances' keys, the values of their
+// headers, and the clients' keys as far as the file knows them.
 func (c *Config) secrets() []string {
 	all := make(map[string]bool)
 	for _, entry := range c.entries() {
@@ -115,6 +127,9 @@ func (c *Config) secrets() []string {
 			all[value] = true
 			all[value[strings.LastIndexByte(value, ' ')+1:]] = true // behind Bearer
 		}
+	}
+	for _, k := range c.clientKeys {
+		all[k.Key] = true
 	}
 	delete(all, "")
 	return slices.Collect(maps.Keys(all))
@@ -148,6 +163,9 @@ var signals = map[eventKind]struct {
 	recorderRecovered: {alert.RecordsDropped, false},
 	diskLow:           {alert.DiskLow, true},
 	diskRecovered:     {alert.DiskLow, false},
+	budgetNear:        {alert.BudgetNear, true},
+	budgetOver:        {alert.BudgetOver, true},
+	budgetRenewed:     {alert.BudgetOver, false},
 }
 
 // tell signals what e stands for. Of instances that are not in the file any more
@@ -177,6 +195,11 @@ func (t *teller) tell(e event) {
 			return
 		}
 		s.Cause = p.troubles(snap.errorWindow)
+	case e.key != "":
+		s.Instance, s.Cause = keySubject+e.key, e.cause
+		if e.kind == budgetRenewed {
+			snap.alerts.Signal(alert.Signal{Kind: alert.BudgetNear, Instance: s.Instance})
+		}
 	case e.kind == configRejected && e.line > 0:
 		s.Cause = filepath.Base(e.path) + ":" + e.cause
 	case e.kind == recorderDropping:

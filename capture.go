@@ -38,6 +38,7 @@ type capture struct {
 	recorder *recorder
 	settings *recordSettings
 	id       string // of the request
+	key      string // name of the client's, or ""
 	dialect  openai.Dialect
 	began    time.Duration
 	body     *body        // of the request; the capture is one of its holders

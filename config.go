@@ -58,6 +58,25 @@ type Config struct {
 	// Queue bounds how requests wait while all instances of their model are full.
 	Queue QueueConfig `json:"queue"`
 
+	// Keys are the clients of the gateway. With them, or keys_file, it asks every client
+	// for a key; with neither it is open to all.
+	Keys []*KeyConfig `json:"keys"`
+
+	// KeysFile is a file with a list of more keys, which is watched too. Relative
+	// paths start at this file's folder, as those of placeholders in it.
+	KeysFile string `json:"keys_file"`
+
+	// KeyLabel adds metrics by key. The default is false, for there may be many.
+	KeyLabel bool `json:"key_label"`
+
+	// Prices are what a million tokens of a model cost, for budgets of money. "*"
+	// stands for all others.
+	Prices map[string]PriceConfig `json:"prices"`
+
+	// BudgetUTC begins the days and months of budgets at midnight in UTC instead of the
+	// machine's time zone. The default is false.
+	BudgetUTC bool `json:"budget_utc"`
+
 	// StreamKeepalive is how long a client that waits for a stream to begin hears
 	// nothing; then it gets the stream's header and a comment, and another comment
 	// each time this has passed. If the request fails after that, the error can only
@@ -76,6 +95,9 @@ type Config struct {
 	// Schema names the JSON Schema of this file for editors, such as
 	// ./config.schema.json. The gateway does not look at it.
 	Schema string `json:"$schema"`
+
+	// clientKeys are those of keys and keys_file, nil if there is neither.
+	clientKeys []*KeyConfig `json:"-"`
 }
 
 // InstanceConfig is one endpoint of instances or fallback_instances.

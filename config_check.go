@@ -47,10 +47,14 @@ func (c *checker) report(path []any, format string, args ...any) {
 	}
 }
 
-// check returns all that is wrong with c beyond told, what decoding it from doc
-// has found, and fills in defaults that depend on the entry.
-func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
-	ch := newChecker(doc, told)
+// wasTold reports whether a mistake at that very path has been told already.
+func (c *checker) wasTold(path []any) bool {
+	return c.told[c.doc.Problem(c.doc.At(path...), "").Path]
+}
+
+// check reports all that is wrong with c in this file alone, and fills in defaults that
+// depend on the entry.
+func (c *Config) check(ch *checker) {
 	if c.DataDir == "" {
 		ch.report([]any{"data_dir"}, "got an empty text, want a folder")
 	}
@@ -78,6 +82,7 @@ func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
 	}
 	ch.record(&c.Record)
+	ch.prices(c.Prices)
 	ch.alerts(&c.Alerts)
 	for n, path := range c.EngineRoutes {
 		if !canonical(path) || path == "/" {
@@ -86,13 +91,12 @@ func (c *Config) check(doc *json5.Document, told json5.Errors) json5.Errors {
 	}
 	ch.instances("instances", c.Instances)
 	ch.instances("fallback_instances", c.FallbackInstances)
-	if len(told) == 0 { // what is true of all entries shows only when all are known
+	if len(ch.told) == 0 { // what is true of all entries shows only when all are known
 		if len(c.Instances)+len(c.FallbackInstances) == 0 {
 			ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
 		}
 		ch.duplicates(c)
 	}
-	return ch.problems
 }
 
 // alerts reports what package alert finds wrong with the group of that name.

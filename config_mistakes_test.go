@@ -113,7 +113,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, stream_keepalive, record, engine_routes, $schema`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
 	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)

@@ -36,11 +36,11 @@ func (r reading) result(dir string) (*Config, error) {
 // readConfig reads as much as it can of the text of a config.json5 whose
 // placeholders' paths start at dir.
 func readConfig(src []byte, dir string) reading {
-	return readConfigWith(src, func(s string) (string, error) { return expandPlaceholders(s, dir) })
+	return readConfigWith(src, dir, func(s string) (string, error) { return expandPlaceholders(s, dir) })
 }
 
 // readConfigWith is readConfig with another way to resolve placeholders.
-func readConfigWith(src []byte, expand func(string) (string, error)) reading {
+func readConfigWith(src []byte, dir string, expand func(string) (string, error)) reading {
 	doc, err := json5.Parse(src, "redact") // whose patterns may hold what they are to hide
 	if err != nil {
 		return reading{mistakes: mistakesOf(err)}
@@ -53,7 +53,10 @@ func readConfigWith(src []byte, expand func(string) (string, error)) reading {
 	}
 	all := mistakesOf(doc.Decode(c, json5.Options{String: expand}))
 	c.Alerts.Cooldown = time.Duration(c.AlertCooldown)
-	all = append(all, c.check(doc, all)...)
+	ch := newChecker(doc, all)
+	c.check(ch)
+	ch.keys(c, dir, expand)
+	all = append(all, ch.problems...)
 	slices.SortStableFunc(all, byPlace)
 	return reading{c, doc, all}
 }

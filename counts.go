@@ -178,10 +178,11 @@ func (a *attempt) answers(now time.Duration) {
 // finish ends the exchange and counts its request.
 func (x *exchange) finish() {
 	x.end()
+	x.lease.end(x)
 	if x.line.end == queueShutdown {
 		dismissed.Add(-1)
 	}
-	if x.pool == nil {
+	if x.pool == nil || x.refused {
 		unknownCounts.ended[endRefused].Add(1)
 		return
 	}
@@ -207,7 +208,7 @@ func (x *exchange) finish() {
 // outcome is how the request ended, or would if nothing more happened.
 func (x *exchange) outcome() outcome {
 	switch {
-	case x.pool == nil:
+	case x.pool == nil, x.refused:
 		return endRefused
 	case len(x.tried) > 0:
 		return x.last.outcome

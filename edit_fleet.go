@@ -50,7 +50,7 @@ func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, erro
 			s = strings.ReplaceAll(s, "{"+missing.name+"}", strings.NewReplacer("/", "-", "\\", "-", ":", "-").Replace(missing.name))
 		}
 	}
-	read := readConfigWith(text, expand)
+	read := readConfigWith(text, dir, expand)
 	if len(f.excused) > 0 { // an address of a receiver may be a placeholder as a whole
 		read.mistakes = slices.DeleteFunc(read.mistakes, func(m *json5.Error) bool { return receiverAddress.MatchString(m.Path) })
 	}

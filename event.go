@@ -42,6 +42,12 @@ const (
 	recorderRecovered eventKind = "recorder_recovered" // none has been for recoveryTime; count were
 	diskLow           eventKind = "disk_low"           // less is free than record.min_free: nothing is recorded
 	diskRecovered     eventKind = "disk_recovered"
+
+	budgetNear    eventKind = "budget_near"    // a key has used most of a budget, as cause says
+	budgetOver    eventKind = "budget_over"    // it has used it up
+	budgetRenewed eventKind = "budget_renewed" // it may go on
+	usageUnkept   eventKind = "usage_unkept"   // what keys use is not remembered, for cause
+	usageKept     eventKind = "usage_kept"     // it is again
 )
 
 // event is something that happened to a store's fleet and that somebody may want to
@@ -53,6 +59,7 @@ type event struct {
 	name     string        // of the instance, as in logs
 	upstream string        // its ID
 	model    string        // of the instance or pool
+	key      string        // name of a client's
 	tier     string        // of the instance: primary or fallback
 	cause    string        // a reason, or the text of an error without values of the file
 	wait     time.Duration // until a trial, or of a rest

@@ -20,6 +20,8 @@ type exchange struct {
 	ask   ask
 	body  *body
 	pool  *pool
+	key   *clientKey // who asks; nil for an open gateway
+	lease lease      // of the key, while the request is under way
 
 	choices choices // of the answer
 
@@ -45,6 +47,8 @@ type exchange struct {
 	ttft    time.Duration // span until the first token had been sent; 0 before
 	ended   time.Duration // of the last attempt
 	usage   usage         // of the last attempt
+	meter   meter         // of an answer that may not tell it
+	refused bool          // by a limit of the key
 
 	direct directPlaceholders
 

@@ -33,7 +33,7 @@ func (x *exchange) waitedInVain(w http.ResponseWriter) bool {
 		http.NewResponseController(w).Flush() //nolint:errcheck // the process ends, and nobody is left to tell
 		return true
 	case queueNoModel:
-		e = noPool(x.ask.model, x.store.snapshot())
+		e = noPool(x.ask.model, x.key.allowed(x.store.snapshot().available()))
 	default:
 		return false
 	}

@@ -172,6 +172,7 @@ func (a *alerts) firing() []page.Alert {
 var severities = map[eventKind]page.Severity{
 	instanceEjected: page.Warning, instanceResting: page.Warning, keyRefused: page.Warning, modelMissing: page.Warning, poolOnFallback: page.Warning,
 	poolEmpty: page.Critical, configRejected: page.Critical, recorderDropping: page.Critical, diskLow: page.Critical,
+	budgetOver: page.Critical, usageUnkept: page.Critical,
 }
 
 // status tells of an event.
@@ -181,6 +182,9 @@ func (e event) status() page.Event {
 		st.Severity = s
 	}
 	var text []string
+	if e.key != "" {
+		text = append(text, "key "+e.key)
+	}
 	if e.upstream != "" {
 		st.Reason = e.cause
 	} else if e.cause != "" {

@@ -32,7 +32,7 @@ var (
 )
 
 // collectors are all metrics of the gateway.
-var collectors = []prometheus.Collector{swapSuccessful, swapTime, &fleetCollector{}, alertCounters{}}
+var collectors = []prometheus.Collector{swapSuccessful, swapTime, &fleetCollector{}, &keyCollector{}, alertCounters{}}
 
 // registerMetrics adds the metrics to a configuration's registry, which may have
 // them already: from another handler.

@@ -74,6 +74,7 @@ type Handler struct {
 	policy     reverseproxy.Selector // of the Caddyfile, or nil
 	policyName string
 	logger     *zap.Logger
+	access     *zap.Logger // of Caddy's access logs
 }
 
 // CaddyModule returns the module's ID and constructor.
@@ -90,6 +91,7 @@ const (
 // up the proxy.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	h.access = ctx.Logger(new(caddyhttp.App)).Named("log.access")
 	if h.Config == "" {
 		h.Config = defaultConfig
 	}
@@ -147,9 +149,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	id := newRequestID()
 	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
 	defer h.survive(w, &rt, id)
+	var key *clientKey
+	var line *accessLine
+	if snap.keys != nil {
+		line = newAccessLine(h.access, w, r, snap.keys.inQuery(r.URL.RawQuery))
+		defer line.write()
+		var ok bool
+		if key, ok = h.store.admits(w, r, &rt, snap.keys); !ok {
+			return nil
+		}
+	}
 	if rt.service != serveProxy {
 		leaveBody(w, r)
-		h.serveOwn(w, r, &rt, snap)
+		h.serveOwn(w, r, &rt, snap, key)
 		return nil
 	}
 	asked, body, apiErr := readAsk(r, h.MaxBody)
@@ -165,15 +177,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	x := &exchange{
 		id: id, request: r, writer: w, began: body.arrived, working: body.arrived, snap: snap, route: &rt, ask: asked, body: body,
-		policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, store: h.store, ejections: &h.store.ejections,
+		key: key, policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, store: h.store, ejections: &h.store.ejections,
 	}
 	defer x.finish()
 	x.tells()
-	if x.pool = snap.fleet.pool(asked.model); x.pool == nil {
-		noPool(asked.model, snap).write(w, rt.dialect)
+	line.tells(x)
+	if x.pool = snap.fleet.pool(asked.model); x.pool == nil && (asked.model == "" || key.allows(asked.model)) {
+		noPool(asked.model, key.allowed(snap.available())).write(w, rt.dialect)
 		return nil
 	}
-	if snap.recorder != nil && snap.record.wants(r, &rt) {
+	if f := x.admit(); f != nil {
+		f.write(w, rt.dialect)
+		return nil
+	}
+	if snap.recorder != nil && key.records() && snap.record.wants(r, &rt) {
 		c := snap.recorder.capture(w, x)
 		defer c.finish(x)
 		w, x.writer = c, c
@@ -200,13 +217,13 @@ func leaveBody(w http.ResponseWriter, r *http.Request) {
 }
 
 // noPool words that a request's model is missing or unknown.
-func noPool(model string, snap *snapshot) *apiError {
+func noPool(model string, available []string) *apiError {
 	if model == "" {
 		e := badRequest("missing_model", "model", "model is missing, and the gateway serves more than one")
-		e.Message += "; available: " + strings.Join(snap.available(), ", ")
+		e.Message += "; available: " + strings.Join(available, ", ")
 		return e
 	}
-	return unknownModel(model, snap.available())
+	return unknownModel(model, available)
 }
 
 // forward runs the proxy, which makes attempts until one brings an answer or
@@ -228,6 +245,10 @@ func (h *Handler) forward(w http.ResponseWriter, x *exchange, next caddyhttp.Han
 	}
 	if x.request.Context().Err() != nil {
 		x.last = canceled
+		if x.key != nil { // Caddy's log of errors would show the fields that held it
+			w.WriteHeader(statusClientClosed)
+			return nil
+		}
 		return err
 	}
 	x.fails(w)

@@ -27,6 +27,7 @@ type observer struct {
 	pools   map[string]standing    // by model
 	losses  losses
 	trends  trends
+	watch   keyWatch
 	dropped int64 // events, as the log knows
 }
 
@@ -90,6 +91,7 @@ func (o *observer) look(now time.Time) {
 	o.lookAtPools()
 	o.lookAtInstances()
 	o.trends.look(o.snapshot(), now)
+	o.lookAtKeys(now)
 	for _, e := range o.losses.look(o.snapshot().recorder, now) {
 		o.tell(e)
 	}

@@ -84,6 +84,7 @@ func (rl *relay) keepTail(p []byte) {
 	if rl.tail == nil {
 		return
 	}
+	rl.attempt.exchange.meter.bytes += int64(len(p))
 	t := *rl.tail
 	p = p[max(0, len(p)-openai.UsageTail):]
 	if len(t)+len(p) > cap(t) {

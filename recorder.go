@@ -138,6 +138,9 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 		ResponseWriter: w, recorder: r, id: x.id, dialect: x.route.stream, began: x.began, body: x.body, scanned: x.ask.form == askJSON,
 		longest: x.ask.longest, settings: x.snap.record,
 	}
+	if x.key != nil {
+		c.key = x.key.name
+	}
 	c.body.refs.Add(1)
 	r.active.add(c.id, &c.underway, c)
 	return c

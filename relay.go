@@ -41,6 +41,7 @@ var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &
 
 func (a *attempt) newRelay(res *http.Response) *relay {
 	a.relay = relay{attempt: a, inner: res.Body, end: whole}
+	a.exchange.meter = meter{}
 	return &a.relay
 }
 
@@ -129,6 +130,7 @@ func (rl *relay) commit() {
 	if x := a.exchange; x.ask.stream {
 		x.pool.pulse.begins(now-x.began, x.snap.slowFirstToken)
 	}
+	a.exchange.meter.begun = true
 	a.watch.begin(now, reasonStall, a.instance.deadlines.stall)
 	if rl.stream != nil && rl.stream.Begun() {
 		rl.pace = paces.Get().(*pace)

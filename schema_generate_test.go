@@ -88,7 +88,7 @@ type schemaMaker struct {
 func makeSchema(t testing.TB) []byte {
 	t.Helper()
 	m := &schemaMaker{docs: make(map[string]string), used: make(map[string]bool)}
-	for _, file := range []string{"config.go", "record_config.go", "internal/alert/config.go"} {
+	for _, file := range []string{"config.go", "keys_config.go", "record_config.go", "internal/alert/config.go"} {
 		if err := m.readDocs(file); err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +97,7 @@ func makeSchema(t testing.TB) []byte {
 	least.Timeouts = timeoutsOf(defaultDeadlines)
 	root := m.object(reflect.ValueOf(*least))
 	m.object(reflect.ValueOf(*least.Instances[0]))
+	m.object(reflect.ValueOf(KeyConfig{}))
 	some := func(member string) *subschema {
 		list := &subschema{Type: "array", MinItems: 1}
 		return &subschema{Properties: schemaProperties{{member, list}}, Required: []string{member}}
@@ -276,6 +277,9 @@ func (m *schemaMaker) value(v reflect.Value, rule schemaRule) *subschema {
 		return &subschema{Type: kinds, MaxItems: rule.items, Items: refTo(t.Elem())}
 	case t.Kind() == reflect.Slice:
 		return &subschema{Type: kinds, Items: text(rule.text, false)}
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
+		m.object(reflect.Zero(t.Elem()))
+		return &subschema{Type: kinds, PropertyNames: rule.names, AdditionalProperties: &subschema{AnyOf: []*subschema{refTo(t.Elem()), {Type: "null"}}}}
 	case t.Kind() == reflect.Map:
 		return &subschema{Type: kinds, PropertyNames: rule.names, AdditionalProperties: text(rule.text, rule.null)}
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64 || t.Kind() == reflect.Float64:

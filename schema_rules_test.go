@@ -1,6 +1,10 @@
 package aigateway
 
-import "github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
+import (
+	"strings"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
+)
 
 // schemaRule is what check knows of a member and its Go type does not.
 type schemaRule struct {
@@ -76,6 +80,30 @@ var schemaRules = map[string]schemaRule{
 	"Receiver.MinSeverity":  {text: &subschema{Enum: []string{"", "info", "warning", "critical"}}},
 	"Receiver.Language":     {text: &subschema{Enum: []string{"", "en", "zh"}}},
 	"Receiver.MaxPerMinute": {most: 6000},
+
+	"Config.KeysFile": {examples: []any{"keys.json5"}},
+	"Config.Prices": {
+		names: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{map[string]PriceConfig{"qwen3-32b": {0.2, 0.6}}},
+	},
+	"PriceConfig.Prompt":     {most: maxAmount},
+	"PriceConfig.Completion": {most: maxAmount},
+
+	"KeyConfig.Name":              {required: true, text: &subschema{MinLength: 1, MaxLength: 64, Pattern: `^[A-Za-z0-9._~:@,=+/-]*$`}, examples: []any{"team-a"}},
+	"KeyConfig.Hash":              {text: &subschema{Pattern: `^((sha256:)?[0-9A-Fa-f]{64})?$`}, examples: []any{"sha256:" + strings.Repeat("0", 64)}},
+	"KeyConfig.Key":               {text: &subschema{Enum: []string{""}}, examples: []any{"{env.TEAM_A_KEY}"}},
+	"KeyConfig.User":              {text: &subschema{MaxLength: 256, Pattern: noControls}, examples: []any{"alice"}},
+	"KeyConfig.Models":            {text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{[]string{"qwen3-32b"}}},
+	"KeyConfig.Expires":           {text: &subschema{Pattern: `^([0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{1,2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?)?$`}, examples: []any{"2027-01-31", "2027-01-31T12:00:00Z"}},
+	"KeyConfig.Priority":          {text: &subschema{Enum: append([]string{""}, priorities...)}},
+	"KeyConfig.Weight":            {least: 1, most: maxWeight},
+	"KeyConfig.RequestsPerMinute": {most: maxRate, examples: []any{600}},
+	"KeyConfig.TokensPerMinute":   {most: maxRate, examples: []any{200000}},
+	"KeyConfig.MaxConcurrency":    {most: maxRate, examples: []any{20}},
+
+	"BudgetsConfig.DailyTokens":   {most: maxRate},
+	"BudgetsConfig.MonthlyTokens": {most: maxRate},
+	"BudgetsConfig.DailyCost":     {most: maxAmount},
+	"BudgetsConfig.MonthlyCost":   {most: maxAmount},
 
 	"RetriesConfig.Attempts": {least: 1, most: 100},
 	"RetriesConfig.Ratio":    {most: 10},

@@ -123,6 +123,13 @@ var beyondSchema = []struct{ words, sample string }{
 	{`less than`, setting(`error_window: '500ms'`)},
 	{`outside of 0 to 10 years`, setting(`error_window: '100000h'`)},
 	{`number is out of range`, with(`max_concurrency: 1e19`)},
+	{`the same key`, setting(`keys: [{name: 'a', hash: '` + strings.Repeat("0a", 32) + `'}, {name: 'b', hash: 'sha256:` + strings.Repeat("0A", 32) + `'}]`)},
+	{`the same user`, setting(`keys: [{name: 'a', user: 'u'}, {name: 'b', user: 'u'}]`)},
+	{`missing hash`, setting(`keys: [{name: 'a'}]`)},
+	{`hash is given too`, setting(`keys: [{name: 'a', hash: '` + strings.Repeat("0a", 32) + `', key: '{env.PATH}'}]`)},
+	{`got a key `, setting(`keys: [{name: 'a', key: '{env.HOME}'}]`)},
+	{`want a date such as`, setting(`keys: [{name: 'a', user: 'a', expires: '2027-02-30'}]`)},
+	{`keys_file: `, setting(`keys_file: 'none.json5'`)},
 	{`256 bytes`, `{instances: [{url: 'http://h', model_name: '` + strings.Repeat("ä", 129) + `'}]}`},
 }
 
@@ -195,6 +202,8 @@ func TestSchemaAgrees(t *testing.T) {
 	values := []string{
 		`null`, `true`, `false`, `[]`, `{}`, `[null]`, `[[]]`, `[{}]`, `{x: null}`, `{x: 1}`, `{x: {}}`, `['']`, `[1]`, `{'': ''}`, `{'/a': '/b'}`, `{'/a': 'b'}`,
 		`{'/': '/'}`, `{'/a/./b': '/b'}`, `{'/a': '/b?c=d'}`, `{'/a': '/b?c d'}`, `{'/a': '/b/..c/.d'}`, `{'X-A': 'b'}`, `{'X-A': 'b\n'}`, `{'X A': 'b'}`, `{connect: 1}`,
+		`{m: null}`, `{m: {prompt: 1}}`, `[{name: 'k', user: 'u'}]`, `{daily_tokens: 1}`, `'2027-01-31'`, `'2027-01-31T12:00:00Z'`, `'2027-01-31 12:00'`,
+		`'` + strings.Repeat("0a", 32) + `'`, `'sha256:` + strings.Repeat("0A", 32) + `'`, `'sha1:` + strings.Repeat("0A", 32) + `'`,
 		`{attempts: 1}`, `{raw: 'never'}`, `{url: 'http://h', model_name: 'm'}`,
 		`{group_wait: 1}`, `[{type: 'webhook', url: 'https://h'}]`, `[{type: 'webhook'}]`,
 		`['/a']`, `['/a/']`, `['/a/..']`, `['/a/..b/...']`, `['/a?b']`, `['chat']`, `['chat', 'x']`, `['a*']`, `['{env.AIGATEWAY_TEST_SET}']`,
@@ -225,6 +234,8 @@ func TestSchemaAgrees(t *testing.T) {
 			for _, value := range values {
 				src := fmt.Sprintf(form, `'`+name+`': `+value)
 				switch name { // the form has one already
+				case "name", "user":
+					src = strings.Replace(src, `, `+name+`: 'k'`, ``, 1)
 				case "url":
 					src = strings.Replace(src, `, url: 'http://h', model_name: 'm'}]}`, `, model_name: 'm'}]}`, 1)
 					src = strings.Replace(src, `, url: 'pushplus://key'}`, `}`, 1)
@@ -251,6 +262,9 @@ func TestSchemaAgrees(t *testing.T) {
 	f(reflect.TypeFor[RecordConfig](), setting(`record: {%s}`))
 	f(reflect.TypeFor[alert.Config](), setting(`alerts: {%s}`))
 	f(reflect.TypeFor[alert.Receiver](), setting(`alerts: {receivers: [{%s, url: 'pushplus://key'}]}`))
+	f(reflect.TypeFor[KeyConfig](), setting(`keys: [{%s, name: 'k', user: 'k'}]`))
+	f(reflect.TypeFor[BudgetsConfig](), setting(`keys: [{name: 'k', user: 'k', budgets: {%s}}]`))
+	f(reflect.TypeFor[PriceConfig](), setting(`prices: {m: {%s}}`))
 	f(reflect.TypeFor[Config](), setting(`%s`))
 	t.Logf("%d members, %d files compared, %d refused by the parser", members, compared, refused)
 }

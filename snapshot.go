@@ -26,6 +26,10 @@ type snapshot struct {
 	engineRoutes []string
 	loaded       time.Time
 
+	keys     *keyring // nil for an open gateway
+	prices   map[string]price
+	keyLabel bool // metrics by key are wanted
+
 	alerts         *alerts
 	errorRate      float64 // of alerts, 0 for none, as slowFirstToken
 	slowFirstToken time.Duration
@@ -55,7 +59,13 @@ func (s *store) publish(cfg *Config) error {
 		s.cfg = before
 		return err
 	}
+	accounts, err := s.newAccounts(cfg)
+	if err != nil {
+		return err
+	}
+	keys := s.keyring(cfg, accounts.book())
 	s.snap.Store(&snapshot{
+		keys: keys, prices: newPrices(cfg.Prices), keyLabel: cfg.KeyLabel,
 		fleet: fleet, strategy: cfg.LoadBalancingStrategy, threshold: cfg.ErrorThreshold, errorWindow: time.Duration(cfg.ErrorWindow),
 		retries: retries{
 			attempts: cfg.Retries.Attempts, time: time.Duration(cfg.Retries.Time), ratio: cfg.Retries.Ratio, maxBody: cfg.Retries.MaxBody,

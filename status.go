@@ -9,11 +9,15 @@ import (
 )
 
 // serveOwn answers the paths that no instance is asked for.
-func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, rt *route, snap *snapshot) {
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, rt *route, snap *snapshot, key *clientKey) {
 	switch rt.service {
 	case serveModels:
-		h.serveModels(w, rt, snap)
+		h.serveModels(w, rt, snap, key)
 	case serveHealth:
+		if snap.keys != nil && (key == nil || !key.status) {
+			writeJSON(w, http.StatusOK, map[string]any{"status": "healthy"})
+			return
+		}
 		writeJSON(w, http.StatusOK, h.health(snap))
 	case serveLive:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -58,11 +62,12 @@ type modelInfo struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-// serveModels lists the models of the file. It asks no instance, so it cannot
+// serveModels lists the models of the file that the key may ask for. It asks no instance, so it cannot
 // fail because one is down.
-func (h *Handler) serveModels(w http.ResponseWriter, rt *route, snap *snapshot) {
-	list := make([]modelInfo, 0, len(snap.fleet.models))
-	for _, model := range snap.fleet.models {
+func (h *Handler) serveModels(w http.ResponseWriter, rt *route, snap *snapshot, key *clientKey) {
+	models := key.allowed(snap.fleet.models)
+	list := make([]modelInfo, 0, len(models))
+	for _, model := range models {
 		info := modelInfo{ID: model, Object: "model", Created: snap.loaded.Unix(), OwnedBy: "caddy-ai-gateway"}
 		if model == rt.model {
 			writeJSON(w, http.StatusOK, info)
@@ -71,7 +76,7 @@ func (h *Handler) serveModels(w http.ResponseWriter, rt *route, snap *snapshot) 
 		list = append(list, info)
 	}
 	if rt.model != "" {
-		unknownModel(rt.model, snap.available()).write(w, rt.dialect)
+		unknownModel(rt.model, key.allowed(snap.available())).write(w, rt.dialect)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": list})

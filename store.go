@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/limit"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
@@ -26,21 +28,26 @@ type store struct {
 	snap   atomic.Pointer[snapshot]
 	logger atomic.Pointer[zap.Logger] // of the newest configuration
 
-	mu      sync.Mutex // guards what load changes
-	states  map[string]*instanceState
-	models  map[string]*modelState
-	cfg     *Config // that of the snapshot in force, as held
-	held    *recorder
-	alerts  *alerts           // held too
-	inForce [sha256.Size]byte // digest of what it was read from
-	seen    [sha256.Size]byte // of what was looked at last, good or bad
-	trial   error             // why that is not in force, or nil
+	mu     sync.Mutex // guards what load changes
+	states map[string]*instanceState
+	models map[string]*modelState
+	cfg    *Config // that of the snapshot in force, as held
+	held   *recorder
+	alerts *alerts // held too, as accounts
+	keys   map[keyID]*keyState
+
+	accounts *accounts                // nil while the gateway is open
+	usage    atomic.Pointer[accounts] // the same, for those without the lock
+	inForce  [sha256.Size]byte        // digest of what it was read from
+	seen     [sha256.Size]byte        // of what was looked at last, good or bad
+	trial    error                    // why that is not in force, or nil
 
 	// These belong to the watching goroutine.
 	since time.Time // of trial
 	told  bool      // trial has been told
 	bad   bool      // the file has been rejected, and not been put in force since
 
+	strangers limit.Guard   // who presents wrong keys
 	changes   atomic.Uint64 // of phases, of all instances
 	usher     usher
 	flows     atomic.Pointer[func(*exchange) fairqueue.Flow] // tells requests apart; nil if nothing does
@@ -86,7 +93,10 @@ func releaseStore(s *store) error {
 }
 
 func newStore(path string, logger *zap.Logger) (*store, error) {
-	s := &store{path: path, usher: usher{bell: make(chan struct{}, 1)}, events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{})}
+	s := &store{
+		path: path, strangers: limit.Guard{Most: maxWrongKeys, Window: time.Minute, Places: maxStrangers}, usher: usher{bell: make(chan struct{}, 1)},
+		events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{}),
+	}
 	s.subscribe(s.history.add)
 	s.panel = newPanel(s)
 	s.logger.Store(logger)
@@ -128,6 +138,9 @@ func (s *store) letGo() (err error) {
 	}
 	if s.alerts != nil {
 		err = errors.Join(err, s.alerts.release(s))
+	}
+	if s.accounts != nil {
+		err = errors.Join(err, releaseAccounts(s.accounts))
 	}
 	return err
 }
@@ -182,19 +195,39 @@ func digest(text []byte, err error, dir string) (sum [sha256.Size]byte) {
 	}
 	note(text, err)
 	known := make(map[string]bool)
-	for {
-		_, after, found := bytes.Cut(text, []byte("{file."))
-		name, rest, closed := bytes.Cut(after, []byte("}"))
-		if !found || !closed || len(known) > maxSecretFiles {
-			return [sha256.Size]byte(h.Sum(nil))
-		}
-		text = rest
-		if path := string(name); !known[path] {
-			known[path] = true
-			note(readRegular(beside(dir, path), maxSecretFile))
+	noteFiles := func(text []byte) {
+		for {
+			_, after, found := bytes.Cut(text, []byte("{file."))
+			name, rest, closed := bytes.Cut(after, []byte("}"))
+			if !found || !closed || len(known) > maxSecretFiles {
+				return
+			}
+			text = rest
+			if path := string(name); !known[path] {
+				known[path] = true
+				note(readRegular(beside(dir, path), maxSecretFile))
+			}
 		}
 	}
+	noteFiles(text)
+	for _, member := range keysFileMember.FindAllSubmatch(text, maxKeysFiles) {
+		path, err := expandPlaceholders(string(member[1])+string(member[2]), dir)
+		if err != nil {
+			continue // the text is bad, and says so
+		}
+		list, err := readRegular(beside(dir, path), int64(keysFileLimits.Size))
+		note(list, err)
+		noteFiles(list)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
+
+// keysFileMember finds keys_file in a text that need not be right. One in a comment is
+// found too, and does no harm.
+var keysFileMember = regexp.MustCompile(`\bkeys_file["']?\s*:\s*(?:"([^"\\\n]*)"|'([^'\\\n]*)')`)
+
+// maxKeysFiles bounds how many such places are looked at.
+const maxKeysFiles = 10
 
 // maxSecretFiles bounds how many files of placeholders are watched.
 const maxSecretFiles = 1000

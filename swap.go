@@ -48,8 +48,29 @@ func newSwap(was *Config, before *snapshot, is *Config, after *snapshot) *swap {
 		return s
 	}
 	compare(reflect.ValueOf(was), reflect.ValueOf(is), "", s.settings.add)
+	s.compareKeys(was.clientKeys, is.clientKeys)
 	s.compareInstances(was.entries(), before.fleet.instances, is.entries(), after.fleet.instances)
 	return s
+}
+
+// compareKeys tells of keys by their names.
+func (s *swap) compareKeys(was, is []*KeyConfig) {
+	before := make(map[string]*KeyConfig, len(was))
+	for _, k := range was {
+		before[k.Name] = k
+	}
+	for _, k := range is {
+		switch old := before[k.Name]; {
+		case old == nil:
+			s.settings.add("key " + k.Name + " added")
+		case !reflect.DeepEqual(old, k):
+			s.settings.add("key " + k.Name + " changed")
+		}
+		delete(before, k.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		s.settings.add("key " + name + " removed")
+	}
 }
 
 func (s *swap) compareInstances(was []*InstanceConfig, before []*instance, is []*InstanceConfig, after []*instance) {
@@ -83,8 +104,11 @@ func (s *swap) compareInstances(was []*InstanceConfig, before []*instance, is []
 	}
 }
 
+// listTypes are those of lists whose entries are told by name.
+var listTypes = []reflect.Type{reflect.TypeFor[[]*InstanceConfig](), reflect.TypeFor[[]*KeyConfig]()}
+
 // compare tells of each member of two structures that differs, by its path. Lists
-// of instances are not looked at.
+// of instances and of keys are not looked at.
 func compare(was, is reflect.Value, path string, tell func(string)) {
 	if was.Kind() == reflect.Pointer && was.Type().Elem().Kind() == reflect.Struct && !was.IsNil() && !is.IsNil() {
 		was, is = was.Elem(), is.Elem()
@@ -92,7 +116,7 @@ func compare(was, is reflect.Value, path string, tell func(string)) {
 	if was.Kind() == reflect.Struct {
 		for n := range was.NumField() {
 			name, _, _ := strings.Cut(was.Type().Field(n).Tag.Get("json"), ",")
-			if name == "" || name == "-" || was.Type().Field(n).Type == reflect.TypeFor[[]*InstanceConfig]() {
+			if name == "" || name == "-" || slices.Contains(listTypes, was.Type().Field(n).Type) {
 				continue
 			}
 			if path != "" {

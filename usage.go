@@ -145,22 +145,24 @@ const bytesPerToken = 4
 // estimate returns what a stream has cost that does not tell its usage: a token for
 // each piece of it, and one for every few bytes of the request.
 func (x *exchange) estimate(pieces int) usage {
-	u := openai.Usage{Prompt: int64(textSize(x.body.bytes)+bytesPerToken-1) / bytesPerToken, Completion: int64(pieces)}
+	u := openai.Usage{Prompt: promptTokens(x), Completion: int64(pieces)}
 	u.Total = u.Prompt + u.Completion
 	return usage{u, usageEstimated}
 }
 
 var dataURL = []byte(";base64,")
 
-// textSize is the length of a request's body without what data: URLs hold.
-func textSize(body []byte) int {
-	size := len(body)
+// textSize is the length of a request's body without what data: URLs hold, and the
+// number of these.
+func textSize(body []byte) (size, parts int) {
+	size = len(body)
 	for at := bytes.Index(body, dataURL); at >= 0; at = bytes.Index(body, dataURL) {
 		body = body[at+len(dataURL):]
 		if end := bytes.IndexByte(body, '"'); end >= 0 {
 			size -= end
 			body = body[end:]
 		}
+		parts++
 	}
-	return size
+	return size, parts
 }

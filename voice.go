@@ -110,7 +110,7 @@ func (v *voice) emit(e event) {
 		}
 	}()
 	v.app.Emit(v.ctx, name, map[string]any{
-		"name": e.name, "upstream": e.upstream, "model": e.model, "tier": e.tier, "cause": e.cause, "wait": e.wait.Seconds(),
+		"name": e.name, "upstream": e.upstream, "model": e.model, "tier": e.tier, "key": e.key, "cause": e.cause, "wait": e.wait.Seconds(),
 		"count": e.count, "path": e.path, "line": e.line, "column": e.column,
 	})
 }

@@ -107,8 +107,16 @@ const (
 // Values of members whose name contains one of secret, in any case, are never
 // shown; see the package comment for those that are hidden anyway.
 func Parse(src []byte, secret ...string) (*Document, error) {
-	if len(src) > MaxSize {
-		return nil, &Error{Line: 1, Column: 1, Msg: fmt.Sprintf("file has %d bytes, want at most %d", len(src), MaxSize)}
+	return Limits{MaxSize, MaxValues}.Parse(src, secret...)
+}
+
+// Limits take the place of [MaxSize] and [MaxValues].
+type Limits struct{ Size, Values int }
+
+// Parse is [Parse] within these limits.
+func (l Limits) Parse(src []byte, secret ...string) (*Document, error) {
+	if len(src) > l.Size {
+		return nil, &Error{Line: 1, Column: 1, Msg: fmt.Sprintf("file has %d bytes, want at most %d", len(src), l.Size)}
 	}
 	d := &Document{src: trimBOM(src), secret: secretParts(secret), marks: []mark{{1, 1}}, blind: math.MaxInt}
 	d.bom = string(src[:len(src)-len(d.src)])
@@ -117,6 +125,7 @@ func Parse(src []byte, secret ...string) (*Document, error) {
 		return nil, d.problemAt(off, "", fmt.Sprintf("byte %#x is not UTF-8, save the file as UTF-8", d.src[off]))
 	}
 	s := newScanner(d)
+	s.most = l.Values
 	if err := s.scan(); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type scanner struct {
 	keyStart int
 
 	values int     // nodes so far
+	most   int     // of them
 	plain  []byte  // the text for the second library, see judge; zero is blank
 	loneCR bool    // a line comment ends with CR alone
 	bad    []*Node // bare values that are neither literal nor number
@@ -65,8 +66,8 @@ func (s *scanner) scan() error {
 		if err != nil {
 			return err
 		}
-		if s.values > MaxValues {
-			return s.fail(start, start, "too many values, want at most %d", MaxValues)
+		if s.values > s.most {
+			return s.fail(start, start, "too many values, want at most %d", s.most)
 		}
 		s.end = s.pos
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // listed is how many known names a message lists when none is near.
-const listed = 15
+const listed = 40
 
 // suggestion ends the message about an unknown member: with the nearest known
 // name, or with all of them when they are few.

@@ -50,27 +50,28 @@ type State struct {
 	Renewed  time.Duration // until the next day or month
 }
 
-// Reserve takes an amount of the budget for a request that begins, unless there is
-// less. Then it returns what there is too little of.
-func (a *Account) Reserve(now time.Time, want Amount, b *Budget) (lacking State, ok bool) {
+// Reserve takes of the budget what a request that begins is expected to use, or as much
+// of it as there is, but not less than least. If there is less it returns what there is
+// too little of.
+func (a *Account) Reserve(now time.Time, least, want Amount, b *Budget) (got Amount, lacking State, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.roll(a.ledger.day(now))
 	states, n := a.states(b)
 	for _, s := range states[:n] {
-		need := want.Tokens
+		room, need, expected := s.Limit-s.Used-s.Reserved, least.Tokens, &want.Tokens
 		if s.Name == DailyCost || s.Name == MonthlyCost {
-			need = want.Cost
+			need, expected = least.Cost, &want.Cost
 		}
-		// A request of no cost is refused too once there is nothing left.
-		if s.Used+s.Reserved+max(need, 1) > s.Limit {
+		if room < max(need, 1) { // what costs nothing is refused too once nothing is left
 			s.Renewed = a.ledger.renewed(now, s.Name)
-			return s, false
+			return Amount{}, s, false
 		}
+		*expected = min(*expected, room)
 	}
 	a.reserved.Tokens += want.Tokens
 	a.reserved.Cost += want.Cost
-	return State{}, true
+	return want, State{}, true
 }
 
 // Settle gives back what was reserved, and counts what was used of a model.

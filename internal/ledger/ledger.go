@@ -2,8 +2,8 @@
 //
 //	l := ledger.Open(ledger.Options{Store: ledger.NewFolder(dir)})
 //	a := l.Account("team-a")
-//	lacking, ok := a.Reserve(time.Now(), ledger.Amount{Tokens: 500}, &budget)
-//	a.Settle(time.Now(), "qwen3", ledger.Amount{Tokens: 500}, ledger.Usage{Requests: 1, Prompt: 20, Completion: 300})
+//	got, lacking, ok := a.Reserve(time.Now(), ledger.Amount{Tokens: 20}, ledger.Amount{Tokens: 500}, &budget)
+//	a.Settle(time.Now(), "qwen3", got, ledger.Usage{Requests: 1, Prompt: 20, Completion: 300})
 //	err := l.Close()
 //
 // Counting happens in memory and waits for nobody. One goroutine takes what is new to a
@@ -261,6 +261,13 @@ func (l *Ledger) learn(entries []Entry) {
 		}
 	}
 	l.known = known
+}
+
+// Known reports whether there is anything of the account that is not zero.
+func (l *Ledger) Known(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accounts[name] != nil || l.known[name] != nil
 }
 
 // Names returns the names of all accounts, those included of which only the store knows.

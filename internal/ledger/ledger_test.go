@@ -56,7 +56,7 @@ func TestBudget(t *testing.T) {
 			all.Go(func() {
 				for range 20 {
 					want := Amount{Tokens: 10, Cost: 50}
-					if _, ok := a.Reserve(now, want, &b); ok {
+					if _, _, ok := a.Reserve(now, want, want, &b); ok {
 						given.Add(1)
 						a.Settle(now, "m", want, Usage{Requests: 1, Prompt: 4, Completion: 6, Cost: 50})
 					}
@@ -67,7 +67,7 @@ func TestBudget(t *testing.T) {
 		if given.Load() != 100 {
 			t.Errorf("%s: got %d requests through, want 100", name, given.Load())
 		}
-		lacking, ok := a.Reserve(now, Amount{}, &b)
+		_, lacking, ok := a.Reserve(now, Amount{}, Amount{}, &b)
 		day := name == DailyTokens || name == DailyCost
 		wait := 36 * time.Hour
 		if day {
@@ -76,10 +76,10 @@ func TestBudget(t *testing.T) {
 		if ok || lacking.Name != name || lacking.Used != lacking.Limit || lacking.Renewed != wait {
 			t.Errorf("%s: got %+v, %v", name, lacking, ok)
 		}
-		if _, ok := a.Reserve(now.Add(24*time.Hour), Amount{}, &b); ok != day {
+		if _, _, ok := a.Reserve(now.Add(24*time.Hour), Amount{}, Amount{}, &b); ok != day {
 			t.Errorf("%s: the next day: got %v", name, ok)
 		}
-		if _, ok := a.Reserve(now.AddDate(0, 0, 2), Amount{}, &b); !ok {
+		if _, _, ok := a.Reserve(now.AddDate(0, 0, 2), Amount{}, Amount{}, &b); !ok {
 			t.Errorf("%s: nothing is left the next month", name)
 		}
 		must(t, l.Close())
@@ -91,15 +91,18 @@ func TestReserved(t *testing.T) {
 	l := Open(Options{Store: NewFolder(t.TempDir())})
 	defer l.Close() //nolint:errcheck // not what is tested
 	a, b, now := l.Account("a"), &Budget{DailyTokens: 100}, time.Now()
-	if _, ok := a.Reserve(now, Amount{Tokens: 60}, b); !ok {
+	if _, _, ok := a.Reserve(now, Amount{Tokens: 60}, Amount{Tokens: 60}, b); !ok {
 		t.Fatal("refused")
 	}
-	if s, ok := a.Reserve(now, Amount{Tokens: 41}, b); ok || s.Reserved != 60 || s.Used != 0 {
+	if _, s, ok := a.Reserve(now, Amount{Tokens: 41}, Amount{Tokens: 50}, b); ok || s.Reserved != 60 || s.Used != 0 {
 		t.Errorf("got %+v, %v, want it refused for what is reserved", s, ok)
 	}
 	a.Settle(now, "m", Amount{Tokens: 60}, Usage{})
 	if s := a.States(now, b); len(s) != 1 || s[0].Reserved != 0 || s[0].Used != 0 {
 		t.Errorf("got %+v, want nothing left of it", s)
+	}
+	if got, _, ok := a.Reserve(now, Amount{Tokens: 10}, Amount{Tokens: 1000}, b); !ok || got.Tokens != 100 {
+		t.Errorf("got %+v, %v, want all that there is", got, ok)
 	}
 }
 
@@ -478,7 +481,7 @@ func BenchmarkSettle(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()
-		if _, ok := a.Reserve(now, want, budget); !ok {
+		if _, _, ok := a.Reserve(now, want, want, budget); !ok {
 			b.Fatal("refused")
 		}
 		a.Settle(now, "m", want, Usage{1, 20, 300, 5})

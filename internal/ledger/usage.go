@@ -13,6 +13,12 @@ type Usage struct {
 // Tokens returns those of prompts and completions.
 func (u Usage) Tokens() int64 { return u.Prompt + u.Completion }
 
+// Plus returns the sum of both.
+func (u Usage) Plus(more Usage) Usage {
+	u.add(more)
+	return u
+}
+
 func (u *Usage) add(more Usage) {
 	u.Requests += more.Requests
 	u.Prompt += more.Prompt

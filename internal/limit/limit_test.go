@@ -60,7 +60,7 @@ func TestBucketBound(t *testing.T) {
 				}
 			}
 		}
-		if allowed := float64(rate) * (1 + (now - begun).Seconds()/60); greedy && float64(total) < allowed*.99-float64(rate)/20-1 {
+		if allowed := float64(rate) * (1 + (now-begun).Seconds()/60); greedy && float64(total) < allowed*.99-float64(rate)/20-1 {
 			t.Errorf("seed %d, rate %d: %d used, want nearly %.0f", seed, rate, total, allowed)
 		}
 	}
