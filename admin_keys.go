@@ -105,6 +105,12 @@ type keyUsage struct {
 	Models []modelUsage `json:"models"`
 }
 
+// usageAnswer is the answer of /usage.
+type usageAnswer struct {
+	Kept bool       `json:"kept"` // it survives the end of the process
+	Keys []keyUsage `json:"keys"`
+}
+
 // modelUsage is what it has used of a model.
 type modelUsage struct {
 	Model string   `json:"model"`
@@ -127,10 +133,7 @@ func sumOf(u ledger.Usage) usageSum {
 // usage answers with what keys have used today and this month, by model, of all keys or
 // of one; those included that are not in the file any more.
 func (c *adminCall) usage() error {
-	answer := struct {
-		Kept bool       `json:"kept"` // it survives the end of the process
-		Keys []keyUsage `json:"keys"`
-	}{Kept: true, Keys: []keyUsage{}}
+	answer := usageAnswer{Kept: true, Keys: []keyUsage{}}
 	a := c.store.usage.Load()
 	if a == nil {
 		return c.answer(answer)

@@ -214,6 +214,9 @@ func (x *exchange) forecast() estimate {
 
 // wholeNumber reads a JSON number, 0 if it is none or too large.
 func wholeNumber(text []byte) int64 {
+	if len(text) == 0 {
+		return 0
+	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt32 {
 		return 0

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,30 @@ func (s *store) admits(w http.ResponseWriter, r *http.Request, rt *route, keys *
 	unknownCounts.ended[endRefused].Add(1)
 	f.write(w, rt.dialect)
 	return nil, false
+}
+
+// warnOpen tells once that the gateway asks nobody for a key, if r has come by a listener
+// that is not for this machine alone.
+func (s *store) warnOpen(r *http.Request) {
+	if s.openTold.Load() {
+		return
+	}
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || !slices.ContainsFunc(server.Listen, isReachable) || !s.openTold.CompareAndSwap(false, true) {
+		return
+	}
+	s.logger.Load().Warn("the gateway is open to everybody who can reach it: the fleet's file has no keys",
+		zap.String("path", s.path), zap.Strings("listen", server.Listen))
+}
+
+// isReachable reports whether a listener's address can be reached from other machines.
+func isReachable(address string) bool {
+	a, err := caddy.ParseNetworkAddress(address)
+	if err != nil || a.IsUnixNetwork() || a.IsFdNetwork() {
+		return false
+	}
+	ip, err := netip.ParseAddr(a.Host)
+	return a.Host != "localhost" && (err != nil || !ip.Unmap().IsLoopback())
 }
 
 // identify returns the key of a request, or why it is refused.

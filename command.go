@@ -12,14 +12,14 @@ func init() {
 		Short: "Works with the AI gateway and its files",
 		Long: `Works with the AI gateway and its files.
 
-status, top, drain, undrain, eject, restore and explain ask a running gateway, by Caddy's
-admin endpoint. The others need none.`,
+status, top, drain, undrain, eject, restore, explain, keys list and keys usage ask a running
+gateway, by Caddy's admin endpoint. The others need none.`,
 		CobraFunc: addCommands,
 	})
 }
 
 // addCommands puts the commands below cmd, which is caddy ai-gateway.
 func addCommands(cmd *cobra.Command) {
-	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand(), doctorCommand(), testAlertCommand())
+	cmd.AddCommand(checkCommand(), editCommand(), recordsCommand(), schemaCommand(), doctorCommand(), testAlertCommand(), keysCommand())
 	addSteerCommands(cmd)
 }

@@ -17,6 +17,8 @@ type fleetText struct {
 	doc     *json5.Document
 	entries []*fleetEntry // in the order of the file
 	excused map[string]error
+	keys    []*KeyConfig // of clients, nil for an open gateway
+	ownKeys int          // of them that stand in the file itself, first
 }
 
 // fleetEntry is an instance in the file.
@@ -29,8 +31,8 @@ type fleetEntry struct {
 	host string // HOST:PORT
 }
 
-// receiverAddress matches the path of a receiver's url.
-var receiverAddress = regexp.MustCompile(`^alerts\.receivers\[\d+\]\.url$`)
+// shapedPlaces match the paths of texts that have a form: a receiver's url, and a client's key.
+var shapedPlaces = regexp.MustCompile(`^(alerts\.receivers\[\d+\]\.url|keys\[\d+\]\.key)$`)
 
 // readFleetText reads and checks text, whose relative paths start at dir, as the gateway
 // does, but for placeholders that have no value here: as the gateway's environment is
@@ -51,8 +53,8 @@ func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, erro
 		}
 	}
 	read := readConfigWith(text, dir, expand)
-	if len(f.excused) > 0 { // an address of a receiver may be a placeholder as a whole
-		read.mistakes = slices.DeleteFunc(read.mistakes, func(m *json5.Error) bool { return receiverAddress.MatchString(m.Path) })
+	if len(f.excused) > 0 { // they may be placeholders as a whole
+		read.mistakes = slices.DeleteFunc(read.mistakes, func(m *json5.Error) bool { return shapedPlaces.MatchString(m.Path) })
 	}
 	config, err := read.result(dir)
 	if err != nil {
@@ -61,6 +63,7 @@ func readFleetText(text []byte, dir string, before *fleetText) (*fleetText, erro
 	if f.doc, err = json5.Parse(text, "redact"); err != nil {
 		return nil, err
 	}
+	f.keys, f.ownKeys = config.clientKeys, len(config.Keys)
 	ids := identify(config.entries(), nil)
 	for n, c := range config.Instances {
 		f.entries = append(f.entries, newFleetEntry(c, "instances", n, ids[n].id))

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // testKey returns a key of the form that the command line makes.
@@ -55,4 +57,28 @@ func errorOf(t testing.TB, body string) string {
 		t.Errorf("got %s, want a message", body)
 	}
 	return e.Error.Type + " " + e.Error.Code
+}
+
+// scraped returns the gateway's counters and gauges as lines of name, labels and value.
+func scraped(t testing.TB) string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	must(t, registerMetrics(registry))
+	families, err := registry.Gather()
+	must(t, err)
+	var text strings.Builder
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			name := f.GetName()
+			if len(labels) > 0 {
+				name += "{" + strings.Join(labels, ",") + "}"
+			}
+			fmt.Fprintf(&text, "%s %v\n", name, m.GetCounter().GetValue()+m.GetGauge().GetValue())
+		}
+	}
+	return text.String()
 }

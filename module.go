@@ -151,7 +151,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.survive(w, &rt, id)
 	var key *clientKey
 	var line *accessLine
-	if snap.keys != nil {
+	if snap.keys == nil {
+		h.store.warnOpen(r)
+	} else {
 		line = newAccessLine(h.access, w, r, snap.keys.inQuery(r.URL.RawQuery))
 		defer line.write()
 		var ok bool

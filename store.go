@@ -47,6 +47,7 @@ type store struct {
 	told  bool      // trial has been told
 	bad   bool      // the file has been rejected, and not been put in force since
 
+	openTold  atomic.Bool   // that anybody can ask
 	strangers limit.Guard   // who presents wrong keys
 	changes   atomic.Uint64 // of phases, of all instances
 	usher     usher
