@@ -43,7 +43,9 @@ func (s *store) admits(w http.ResponseWriter, r *http.Request, rt *route, keys *
 		return key, true
 	}
 	leaveBody(w, r)
-	unknownCounts.ended[endRefused].Add(1)
+	if rt.service == serveProxy {
+		unknownCounts.ended[endRefused].Add(1)
+	}
 	f.write(w, rt.dialect)
 	return nil, false
 }

@@ -28,7 +28,7 @@ import (
 // with one instance and no fallback; a fallback for a model that no instance has;
 // a key that others can read in the file; an error_threshold of 1; a pattern that
 // matches everywhere; a data_dir that cannot be written to; a single attempt where
-// there are several instances.
+// there are several instances; an empty list of keys; a budget of money without prices.
 func (r reading) warnings(dir string, mode fs.FileMode) json5.Errors {
 	if r.doc == nil {
 		return nil
@@ -42,6 +42,7 @@ func (r reading) warnings(dir string, mode fs.FileMode) json5.Errors {
 		c.report([]any{"error_threshold"}, "with 1 a single failure takes an instance out, and models do fail now and then; want 3 or more")
 	}
 	c.riskyRecord(cfg, dir)
+	c.riskyKeys(cfg)
 	if len(r.mistakes) == 0 { // what is true of all entries shows only when all are known
 		c.riskyModels(cfg)
 	}
@@ -184,6 +185,26 @@ func (c *checker) readableKey(cfg *Config, mode fs.FileMode) {
 				c.report([]any{list.name, n, "api_key"},
 					"a key in plain text, in a file that group or others can read (mode %04o); chmod 600 the file, or write {env.NAME} or {file.PATH} for the key", mode.Perm())
 				return
+			}
+		}
+	}
+}
+
+func (c *checker) riskyKeys(cfg *Config) {
+	if cfg.clientKeys != nil && len(cfg.clientKeys) == 0 {
+		member := "keys"
+		if cfg.KeysFile != "" {
+			member = "keys_file"
+		}
+		c.report([]any{member}, "no keys, so that every client is refused; add one by caddy ai-gateway keys new NAME --add, or remove the member for an open gateway")
+	}
+	if len(cfg.Prices) > 0 {
+		return
+	}
+	for n, k := range cfg.Keys {
+		for member, amount := range map[string]float64{"daily_cost": k.Budgets.DailyCost, "monthly_cost": k.Budgets.MonthlyCost} {
+			if amount > 0 {
+				c.report([]any{"keys", n, "budgets", member}, "a budget of money never ends without prices; want prices of the models, or of \"*\"")
 			}
 		}
 	}

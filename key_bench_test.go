@@ -39,7 +39,7 @@ func BenchmarkKey(b *testing.B) {
 	text := []byte(`{"model":"m","max_tokens":500,"messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}]}`)
 	snap := &snapshot{keys: keys, prices: map[string]price{"m": {1_000_000, 2_000_000}}}
 	p := &pool{model: "m", state: new(modelState)}
-	x := &exchange{request: r, route: &rt, snap: snap, body: &body{bytes: text}, pool: p, ask: ask{model: "m", form: askJSON}, usage: openai.Usage{Prompt: 200, Completion: 300}}
+	x := &exchange{request: r, route: &rt, snap: snap, body: &body{bytes: text}, pool: p, ask: ask{model: "m", form: askJSON}, usage: usage{openai.Usage{Prompt: 200, Completion: 300}, usageTold}}
 	w := httptest.NewRecorder()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -49,7 +49,7 @@ func BenchmarkKey(b *testing.B) {
 		if !ok {
 			b.Fatal(w.Body)
 		}
-		x.key, x.counted = key, true
+		x.key = key
 		if f := x.admit(); f != nil {
 			b.Fatal(f)
 		}

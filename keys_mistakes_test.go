@@ -5,6 +5,18 @@ import (
 	"testing"
 )
 
+// TestWarnOfKeys guards that keys which keep everybody out and budgets that never end are
+// told.
+func TestWarnOfKeys(t *testing.T) {
+	f := warningTest(t, t.TempDir(), 0o600)
+	const none = `no keys, so that every client is refused; add one by caddy ai-gateway keys new NAME --add, or remove the member for an open gateway`
+	const money = `a budget of money never ends without prices; want prices of the models, or of "*"`
+	f(two(`keys: []`), `1:98: keys: `+none)
+	f(two(`keys: [{name: 'a', user: 'a', budgets: {daily_cost: 1}}]`), `1:143: keys[0].budgets.daily_cost: `+money)
+	f(two(`keys: [{name: 'a', user: 'a', budgets: {monthly_cost: 1}}], prices: {m: {prompt: 1}}`))
+	f(two(`keys: [{name: 'a', user: 'a', budgets: {daily_tokens: 1}}]`))
+}
+
 // TestKeyMistakes guards row X4, that no plain key can stand in the file, and that every
 // other mistake in keys is told at its place.
 func TestKeyMistakes(t *testing.T) {
