@@ -39,7 +39,8 @@ type clientKey struct {
 	expires  time.Time // zero for never
 	disabled bool
 	priority priorityClass
-	weight   int // share where requests have to wait
+	weight   int  // share where requests have to wait
+	patient  bool // it waits for a private instance that is only full, whatever queue.spill_after is
 
 	requests    int64 // a minute; 0 for no limit, as all below
 	tokens      int64 // a minute
@@ -79,7 +80,8 @@ func newClientKey(c *KeyConfig, state *keyState, l *ledger.Ledger) *clientKey {
 	k := &clientKey{
 		name: c.Name, digest: c.digest, user: c.User, expires: c.expires, disabled: c.Disabled, priority: normal, weight: 1,
 		requests: c.RequestsPerMinute, tokens: c.TokensPerMinute, concurrency: c.MaxConcurrency, unrecorded: c.Record != nil && !*c.Record,
-		status: c.Status, state: state, ledger: l,
+		patient: c.Spill != nil && !*c.Spill,
+		status:  c.Status, state: state, ledger: l,
 		budget: ledger.Budget{
 			DailyTokens: c.Budgets.DailyTokens, MonthlyTokens: c.Budgets.MonthlyTokens,
 			DailyCost: micros(c.Budgets.DailyCost), MonthlyCost: micros(c.Budgets.MonthlyCost),

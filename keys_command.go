@@ -283,4 +283,3 @@ func (u *usageAnswer) write(w io.Writer, color bool) {
 	}
 	t.write(w, color)
 }
-

@@ -49,6 +49,10 @@ type KeyConfig struct {
 	// same priority, 1 to 1000. The default is 1.
 	Weight *int `json:"weight"`
 
+	// Spill lets its requests go to fallback instances while private ones are only full,
+	// as queue.spill_after says; without it they wait. The default is true.
+	Spill *bool `json:"spill"`
+
 	// RequestsPerMinute is how many requests it may make in a minute. As many may come
 	// at once. The default is 0, no limit.
 	RequestsPerMinute int64 `json:"requests_per_minute"`

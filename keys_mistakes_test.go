@@ -55,7 +55,7 @@ func TestKeyMistakes(t *testing.T) {
 	f(key(`name: 'a', user: 'u', budgets: {daily_cost: -1}`), `1:112: keys[0].budgets.daily_cost: got -1, want 0 to 1000000000000`)
 	f(key(`name: 'a', user: 'u', budgets: {weekly_cost: 1}`),
 		`1:100: keys[0].budgets: unknown member "weekly_cost"; known members are daily_tokens, monthly_tokens, daily_cost, monthly_cost`)
-	f(key(`name: 'a', user: 'u', rpm: 1`), `1:90: keys[0]: unknown member "rpm"; known members are name, hash, key, user, models, expires, disabled, priority, weight, requests_per_minute, tokens_per_minute, max_concurrency, budgets, record, status`)
+	f(key(`name: 'a', user: 'u', rpm: 1`), `1:90: keys[0]: unknown member "rpm"; known members are name, hash, key, user, models, expires, disabled, priority, weight, spill, requests_per_minute, tokens_per_minute, max_concurrency, budgets, record, status`)
 	f(setting(`prices: {m: {prompt: -1}}`), `1:81: prices.m.prompt: got -1, want 0 to 1000000000000`)
 	f(setting(`prices: {'': {prompt: 1}}`), `1:73: prices[""]: want a model's name of at most 256 bytes without control characters, or "*"`)
 	f(setting(`keys_file: 'none.json5'`), `1:71: keys_file: reading it: no such file or directory`)
@@ -64,7 +64,7 @@ func TestKeyMistakes(t *testing.T) {
 	f(setting(`keys: [{name: 'a', user: 'u'}], keys_file: 'keys.json5'`),
 		`1:103: keys_file: line 2, column 10 of it: [0].name: the same name as entry 1 of keys`,
 		`1:103: keys_file: line 3, column 20 of it: [1].key: a key in plain text; want its hash in place of it, as caddy ai-gateway keys hash prints it, or {env.NAME} or {file.PATH}`,
-		`1:103: keys_file: line 3, column 68 of it: [1]: unknown member "rpm"; known members are name, hash, key, user, models, expires, disabled, priority, weight, requests_per_minute, tokens_per_minute, max_concurrency, budgets, record, status`)
+		`1:103: keys_file: line 3, column 68 of it: [1]: unknown member "rpm"; known members are name, hash, key, user, models, expires, disabled, priority, weight, spill, requests_per_minute, tokens_per_minute, max_concurrency, budgets, record, status`)
 	writeFile(t, dir+"/keys.json5", "[{name: '"+testKey(1)+"'")
 	f(setting(`keys_file: 'keys.json5'`), `1:71: keys_file: line 1, column 55 of it: [0]: the file ends inside the object opened at 1:2`)
 	writeFile(t, dir+"/keys.json5", "{}")

@@ -392,9 +392,9 @@ func TestEstimate(t *testing.T) {
 		}
 		x := &exchange{route: &rt, ask: asked, body: b}
 		if want.prompt == 0 {
-			want.prompt = int64(len(body) / 4)
+			want.prompt = int64((len(body) + 3) / 4)
 		}
-		if got := x.estimate(); got != want {
+		if got := x.forecast(); got != want {
 			t.Errorf("%s %.80s: got %+v, want %+v", path, body, got, want)
 		}
 	}

@@ -12,8 +12,6 @@ import (
 
 	"go.uber.org/zap"
 	"pgregory.net/rapid"
-
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 )
 
 // queueSteps is how many random steps [TestQueueModel] makes at least.
@@ -56,21 +54,18 @@ type queueRun struct {
 
 	holds []*exchange // that have a lease
 	waits map[*waiter]context.CancelFunc
-	flows map[*exchange]fairqueue.Flow
 	ends  map[*exchange]context.CancelFunc
 	most  map[*instanceState]int64 // leases after the last step
 }
 
 func newQueueRun(t *rapid.T, dir string, seen map[string]int) *queueRun {
 	r := &queueRun{
-		file: filepath.Join(dir, "config.json5"), seen: seen, waits: make(map[*waiter]context.CancelFunc), flows: make(map[*exchange]fairqueue.Flow),
+		file: filepath.Join(dir, "config.json5"), seen: seen, waits: make(map[*waiter]context.CancelFunc),
 		ends: make(map[*exchange]context.CancelFunc), most: make(map[*instanceState]int64), limits: [4]int{1, 2, 2, 1},
 	}
 	r.spill = rapid.SampledFrom([]int{0, 0, 10, 3600}).Draw(t, "spill")
 	r.store = &store{path: r.file, events: newBulletin(), usher: usher{bell: make(chan struct{}, 1)}}
 	r.store.logger.Store(zap.NewNop())
-	flow := func(x *exchange) fairqueue.Flow { return r.flows[x] }
-	r.store.flows.Store(&flow)
 	r.load(t)
 	return r
 }
@@ -169,9 +164,9 @@ func (r *queueRun) arrive(t *rapid.T) {
 		request: request, snap: snap, pool: snap.fleet.pool("m"), store: r.store, ejections: &r.store.ejections, ask: ask{model: "m"},
 		policy: newPolicy(nil, snap.strategy), events: logger{zap.NewNop(), r.store.events}, began: clock(),
 	}
-	r.flows[x] = fairqueue.Flow{
-		Name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "flow"), Weight: rapid.IntRange(1, 2).Draw(t, "weight"),
-		Class: rapid.SampledFrom([]fairqueue.Class{fairqueue.Background, fairqueue.Normal, fairqueue.Normal}).Draw(t, "class"),
+	x.key = &clientKey{
+		name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "flow"), weight: rapid.IntRange(1, 2).Draw(t, "weight"),
+		priority: rapid.SampledFrom([]priorityClass{background, normal, normal}).Draw(t, "class"),
 	}
 	r.ends[x] = cancel
 	r.choose(x, x.pool.state.queue.waiting.Load() > 0)
@@ -216,7 +211,6 @@ func (r *queueRun) choose(x *exchange, others bool) {
 func (r *queueRun) forget(x *exchange) {
 	r.ends[x]()
 	delete(r.ends, x)
-	delete(r.flows, x)
 }
 
 // end ends the attempt of x.

@@ -6,49 +6,51 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 )
 
-// tellsApart lets the gateway tell requests apart by headers: whose, of which class, and
-// of what weight.
-func (g *gateway) tellsApart() {
-	f := func(x *exchange) fairqueue.Flow {
-		h := x.request.Header
-		weight, _ := strconv.Atoi(h.Get("X-Weight"))
-		class := map[string]fairqueue.Class{"background": fairqueue.Background, "interactive": fairqueue.Interactive}
-		f := fairqueue.Flow{Name: h.Get("X-Flow"), Class: fairqueue.Normal, Weight: weight}
-		if c, ok := class[h.Get("X-Class")]; ok {
-			f.Class = c
-		}
-		return f
-	}
-	g.store.flows.Store(&f)
+// flows are keys by which the gateway tells requests apart, with their members.
+var flows = []struct{ name, members string }{
+	{"first", ""}, {"second", ""}, {"third", ""}, {"fourth", ""}, {"flood", ""}, {"steady", ""}, {"heavy", `, "weight": 2`}, {"light", ""},
+	{"background", `, "priority": "background"`}, {"normal", ""}, {"interactive", `, "priority": "interactive"`},
+	{"patient", `, "spill": false`},
 }
 
-// served returns whose requests the instance was asked, in order.
-func (w *witness) served() (flows []string) {
+// withFlows adds them to a fleet's file.
+func withFlows(fleet string) string {
+	keys := make([]string, len(flows))
+	for n, f := range flows {
+		keys[n] = keyEntry(f.name, n, f.members)
+	}
+	return `{"keys": [` + strings.Join(keys, ", ") + `], ` + strings.TrimPrefix(fleet, "{")
+}
+
+// flow returns the header of a request of a flow.
+func flow(name string) []string {
+	n := slices.IndexFunc(flows, func(f struct{ name, members string }) bool { return f.name == name })
+	return []string{"X-Flow", name, "Authorization", "Bearer " + testKey(n)}
+}
+
+// names returns whose requests the instance was asked, in order.
+func (w *witness) names() (all []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range w.seen {
-		flows = append(flows, r.header.Get("X-Flow"))
+		all = append(all, r.header.Get("X-Flow"))
 	}
-	return flows
+	return all
 }
 
 // held runs a gateway whose only place is taken by a request of flow "first".
 func startHeld(t *testing.T, members string) (*gateway, *gated) {
 	t.Helper()
 	s := startGated(t)
-	g := startGateway(t, queued(s.URL+"/v1", 1, members))
-	g.tellsApart()
-	g.later(t, context.Background(), chat(""), "X-Flow", "first")
+	g := startGateway(t, withFlows(queued(s.URL+"/v1", 1, members)))
+	g.later(t, context.Background(), chat(""), flow("first")...)
 	eventually(t, "the first to be answered", func() bool { return s.count() == 1 })
 	return g, s
 }
@@ -61,26 +63,26 @@ func TestQueueShares(t *testing.T) {
 	g, s := startHeld(t, `"max_waiting": 5000`)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	send := func(flow, weight string, n int) {
+	send := func(name string, n int) {
 		before := g.waiting()
 		for k := range n {
-			g.later(t, ctx, chat(fmt.Sprintf(`,"user":"%d"`, k)), "X-Flow", flow, "X-Weight", weight)
+			g.later(t, ctx, chat(fmt.Sprintf(`,"user":"%d"`, k)), flow(name)...)
 			if n < 100 {
 				g.wantWaiting(t, before+k+1) // in this order
 			}
 		}
 		g.wantWaiting(t, before+n)
 	}
-	send("flood", "1", 1000)
-	send("steady", "1", 20)
-	send("heavy", "2", 40)
+	send("flood", 1000)
+	send("steady", 20)
+	send("heavy", 40)
 	for range places {
 		s.release <- http.StatusOK
 	}
 	eventually(t, "so many to be asked", func() bool { return s.count() == places+1 })
 	got := make(map[string]int)
-	for _, flow := range s.served()[1:] {
-		got[flow]++
+	for _, name := range s.names()[1:] {
+		got[name]++
 	}
 	if got["flood"] != 10 || got["steady"] != 10 || got["heavy"] != 20 {
 		t.Errorf("got %v of %d places, want 10, 10 and 20", got, places)
@@ -88,11 +90,11 @@ func TestQueueShares(t *testing.T) {
 	next := map[string]int{}
 	s.mu.Lock()
 	for _, r := range s.seen[1:] {
-		flow := r.header.Get("X-Flow")
-		if flow != "flood" && !strings.Contains(r.body, fmt.Sprintf(`"user":"%d"`, next[flow])) {
-			t.Errorf("%s: got %s, want its number %d", flow, r.body, next[flow])
+		name := r.header.Get("X-Flow")
+		if name != "flood" && !strings.Contains(r.body, fmt.Sprintf(`"user":"%d"`, next[name])) {
+			t.Errorf("%s: got %s, want its number %d", name, r.body, next[name])
 		}
-		next[flow]++
+		next[name]++
 	}
 	s.mu.Unlock()
 	cancel()
@@ -109,12 +111,12 @@ func TestQueueFlood(t *testing.T) {
 	defer cancel()
 	var flood []<-chan received
 	for range 50 {
-		flood = append(flood, g.later(t, ctx, chat(""), "X-Flow", "flood"))
+		flood = append(flood, g.later(t, ctx, chat(""), flow("flood")...))
 	}
 	g.wantWaiting(t, 20)
 	var light []<-chan received
 	for range 3 {
-		light = append(light, g.later(t, ctx, chat(""), "X-Flow", "light"))
+		light = append(light, g.later(t, ctx, chat(""), flow("light")...))
 	}
 	refused := 0
 	for refused < 33 {
@@ -137,7 +139,7 @@ func TestQueueFlood(t *testing.T) {
 	for _, answer := range light {
 		wantWhole(t, <-answer)
 	}
-	if got := s.served()[1:7]; strings.Count(strings.Join(got, " "), "light") != 3 {
+	if got := s.names()[1:7]; strings.Count(strings.Join(got, " "), "light") != 3 {
 		t.Errorf("the first six places went to %v, want every other one to light", got)
 	}
 	cancel()
@@ -153,7 +155,7 @@ func TestQueueClasses(t *testing.T) {
 	defer cancel()
 	send := func(class string, n int) (answers []<-chan received) {
 		for range n {
-			answers = append(answers, g.later(t, ctx, chat(""), "X-Flow", class, "X-Class", class))
+			answers = append(answers, g.later(t, ctx, chat(""), flow(class)...))
 		}
 		return answers
 	}
@@ -178,7 +180,7 @@ func TestQueueClasses(t *testing.T) {
 		s.release <- http.StatusOK
 	}
 	eventually(t, "the places to be handed on", func() bool { return s.count() == 22 })
-	got := s.served()[1:21]
+	got := s.names()[1:21]
 	if i := slices.Index(got, "background"); i != 9 || strings.Count(strings.Join(got, " "), "background") != 2 {
 		t.Errorf("places went to %v, want every tenth to background", got)
 	}
@@ -192,12 +194,11 @@ func TestQueueClasses(t *testing.T) {
 // that have come later, when all others are full.
 func TestQueueRetry(t *testing.T) {
 	bad, good := startGated(t), startGated(t)
-	g := startGateway(t, entries(entry(bad.URL+"/v1", `, "max_concurrency": 1`), entry(good.URL+"/v1", `, "max_concurrency": 1`)))
-	g.tellsApart()
+	g := startGateway(t, withFlows(entries(entry(bad.URL+"/v1", `, "max_concurrency": 1`), entry(good.URL+"/v1", `, "max_concurrency": 1`))))
 	ctx := context.Background()
-	answers := []<-chan received{g.later(t, ctx, chat(""), "X-Flow", "first"), g.later(t, ctx, chat(""), "X-Flow", "second")}
+	answers := []<-chan received{g.later(t, ctx, chat(""), flow("first")...), g.later(t, ctx, chat(""), flow("second")...)}
 	eventually(t, "both to be busy", func() bool { return bad.count() == 1 && good.count() == 1 })
-	answers = append(answers, g.later(t, ctx, chat(""), "X-Flow", "third"), g.later(t, ctx, chat(""), "X-Flow", "fourth"))
+	answers = append(answers, g.later(t, ctx, chat(""), flow("third")...), g.later(t, ctx, chat(""), flow("fourth")...))
 	g.wantWaiting(t, 2)
 	failed := bad.last(t).header.Get("X-Flow")
 	bad.release <- http.StatusInternalServerError // its place goes to one that waits, and its request waits
@@ -213,6 +214,27 @@ func TestQueueRetry(t *testing.T) {
 	for _, answer := range answers {
 		wantWhole(t, <-answer)
 	}
+	g.wantEmpty(t)
+}
+
+// TestQueueSpillByKey guards that a key that may not cause costs waits where others go to the
+// fallback tier.
+func TestQueueSpillByKey(t *testing.T) {
+	own, cloud := startGated(t), startWitness(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, chatJSON) })
+	g := startGateway(t, withFlows(fmt.Sprintf(`{"instances": [%s], "fallback_instances": [%s]}`, entry(own.URL+"/v1", `, "max_concurrency": 1`), entry(cloud.URL+"/v1", ""))))
+	first := g.later(t, context.Background(), chat(""), flow("first")...)
+	eventually(t, "the first to be answered", func() bool { return own.count() == 1 })
+	patient := g.later(t, context.Background(), chat(""), flow("patient")...)
+	g.wantWaiting(t, 1)
+	// Nobody goes past who waits, so this one waits too until it is known where it may go.
+	other := g.later(t, context.Background(), chat(""), flow("second")...)
+	wantWhole(t, <-other)
+	if names := cloud.names(); !slices.Equal(names, []string{"second"}) {
+		t.Errorf("the fallback was asked by %v, want second alone", names)
+	}
+	own.open()
+	wantWhole(t, <-first)
+	wantWhole(t, <-patient)
 	g.wantEmpty(t)
 }
 

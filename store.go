@@ -14,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/fairqueue"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/limit"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
@@ -51,8 +50,7 @@ type store struct {
 	strangers limit.Guard   // who presents wrong keys
 	changes   atomic.Uint64 // of phases, of all instances
 	usher     usher
-	flows     atomic.Pointer[func(*exchange) fairqueue.Flow] // tells requests apart; nil if nothing does
-	ejections sync.Mutex                                     // held while one decides whether it may go
+	ejections sync.Mutex // held while one decides whether it may go
 
 	events   *bulletin
 	history  *history

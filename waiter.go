@@ -193,19 +193,19 @@ func (x *exchange) saves() bool { return !x.spills() && x.onlyFull(primary) }
 // retry does so in any case: it has waited for an answer already.
 func (x *exchange) spills() bool {
 	q := &x.snap.queue
-	return x.maySpend() && (q.spillAfter == 0 || q.maxWaiting == 0 || x.line.spilled || len(x.tried) > 0)
+	return (x.key == nil || !x.key.patient) && (q.spillAfter == 0 || q.maxWaiting == 0 || x.line.spilled || len(x.tried) > 0)
 }
-
-// maySpend reports whether x may cause costs where it could wait.
-func (x *exchange) maySpend() bool { return true }
 
 // openFlow is that of all requests where nobody is told apart.
 var openFlow = fairqueue.Flow{Class: fairqueue.Normal, Weight: 1}
 
+// flowClasses are those of keys' priorities.
+var flowClasses = [...]fairqueue.Class{background: fairqueue.Background, normal: fairqueue.Normal, interactive: fairqueue.Interactive}
+
 // flow is whose places x takes when it waits.
 func (x *exchange) flow() fairqueue.Flow {
-	if f := x.store.flows.Load(); f != nil {
-		return (*f)(x)
+	if k := x.key; k != nil {
+		return fairqueue.Flow{Name: k.name, Class: flowClasses[k.priority], Weight: k.weight}
 	}
 	return openFlow
 }

@@ -103,6 +103,7 @@ func checkTree(t *testing.T, d *Document, n *Node) {
 func checkPlain(t *testing.T, src []byte) {
 	t.Helper()
 	s := newScanner(&Document{src: trimBOM(src), secret: secretNames, marks: []mark{{1, 1}}})
+	s.most = MaxValues
 	if err := s.scan(); err != nil {
 		t.Fatalf("%q: scanned before, now %v", src, err)
 	}
