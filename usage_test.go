@@ -373,7 +373,7 @@ func TestUsageEstimated(t *testing.T) {
 	image := `{"model":"m","stream":true,"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,` +
 		strings.Repeat("QUFB", 1000) + `"}},{"type":"text","text":"a b c"}]}]}`
 	wantWhole(t, g.sends(t, chatPath, image))
-	g.wantTokens(t, "an image", before, of((len(image)-4000+3)/4, 3))
+	g.wantTokens(t, "an image", before, of((len(image)-4000+3)/4+imageTokens, 3))
 
 	before = g.series(t)
 	a.plays(echomodel.Script{Fault: "hang_mid", After: 6})
