@@ -297,22 +297,25 @@ func (c *checker) keyMembers(at func(...any) []any, k *KeyConfig) {
 	if k.Weight != nil && (*k.Weight < 1 || *k.Weight > maxWeight) {
 		c.report(at("weight"), "got %d, want 1 to %d", *k.Weight, maxWeight)
 	}
-	for _, m := range []struct {
-		path  []any
-		value int64
-	}{
-		{at("requests_per_minute"), k.RequestsPerMinute},
-		{at("tokens_per_minute"), k.TokensPerMinute},
-		{at("max_concurrency"), int64(k.MaxConcurrency)},
-		{at("budgets", "daily_tokens"), k.Budgets.DailyTokens},
-		{at("budgets", "monthly_tokens"), k.Budgets.MonthlyTokens},
-	} {
-		if m.value < 0 || m.value > maxRate {
-			c.report(m.path, "got %d, want 1 to %d, or 0 for no limit", m.value, int64(maxRate))
+	// Paths are made for mistakes alone: there may be 100,000 keys.
+	rate := func(value int64, steps ...string) {
+		if value < 0 || value > maxRate {
+			path := at()
+			for _, step := range steps {
+				path = append(path, step)
+			}
+			c.report(path, "got %d, want 1 to %d, or 0 for no limit", value, int64(maxRate))
 		}
 	}
-	c.amount(at("budgets", "daily_cost"), k.Budgets.DailyCost)
-	c.amount(at("budgets", "monthly_cost"), k.Budgets.MonthlyCost)
+	rate(k.RequestsPerMinute, "requests_per_minute")
+	rate(k.TokensPerMinute, "tokens_per_minute")
+	rate(int64(k.MaxConcurrency), "max_concurrency")
+	rate(k.Budgets.DailyTokens, "budgets", "daily_tokens")
+	rate(k.Budgets.MonthlyTokens, "budgets", "monthly_tokens")
+	if k.Budgets != (BudgetsConfig{}) {
+		c.amount(at("budgets", "daily_cost"), k.Budgets.DailyCost)
+		c.amount(at("budgets", "monthly_cost"), k.Budgets.MonthlyCost)
+	}
 }
 
 // amount checks an amount of money.

@@ -11,8 +11,8 @@ func TestWarnOfKeys(t *testing.T) {
 	f := warningTest(t, t.TempDir(), 0o600)
 	const none = `no keys, so that every client is refused; add one by caddy ai-gateway keys new NAME --add, or remove the member for an open gateway`
 	const money = `a budget of money never ends without prices; want prices of the models, or of "*"`
-	f(two(`keys: []`), `1:98: keys: `+none)
-	f(two(`keys: [{name: 'a', user: 'a', budgets: {daily_cost: 1}}]`), `1:143: keys[0].budgets.daily_cost: `+money)
+	f(two(`keys: []`), `1:99: keys: `+none)
+	f(two(`keys: [{name: 'a', user: 'a', budgets: {daily_cost: 1}}]`), `1:145: keys[0].budgets.daily_cost: `+money)
 	f(two(`keys: [{name: 'a', user: 'a', budgets: {monthly_cost: 1}}], prices: {m: {prompt: 1}}`))
 	f(two(`keys: [{name: 'a', user: 'a', budgets: {daily_tokens: 1}}]`))
 }
