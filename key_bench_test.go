@@ -21,7 +21,7 @@ import (
 // look-up among 100,000, the limits, and the end.
 func BenchmarkKey(b *testing.B) {
 	l := ledger.Open(ledger.Options{Store: ledger.NewFolder(filepath.Join(b.TempDir(), "usage"))})
-	defer l.Close() //nolint:errcheck // not what is measured
+	defer l.Close()
 	s := &store{strangers: limit.Guard{Most: maxWrongKeys, Window: time.Minute, Places: maxStrangers}}
 	cfg := &Config{clientKeys: make([]*KeyConfig, 100_000)}
 	for n := range cfg.clientKeys {
@@ -108,7 +108,7 @@ func BenchmarkKeysLoad100k(b *testing.B) {
 	writeFile(b, filepath.Join(dir, "keys.json5"), list.String())
 	text := []byte(fleetWith(`"keys_file": "keys.json5"`, "http://127.0.0.1:1/v1"))
 	l := ledger.Open(ledger.Options{Store: ledger.NewFolder(filepath.Join(dir, "usage"))})
-	defer l.Close() //nolint:errcheck // not what is measured
+	defer l.Close()
 	s := new(store)
 	b.ReportAllocs()
 	for b.Loop() {
