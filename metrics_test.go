@@ -159,7 +159,11 @@ func testMetrics(t *testing.T, option string) {
 	tokens := func(upstream, model, kind string) string {
 		return fmt.Sprintf("tokens_total{model=%q,type=%q,upstream=%q}", model, kind, upstream)
 	}
+	estimated := func(upstream, model, kind string) string {
+		return strings.Replace(tokens(upstream, model, kind), "tokens", "tokens_estimated", 1)
+	}
 	post := func(body string) func() { return func() { g.sends(t, chat, body) } }
+	breaks := ask("m", `"tokens": 20, "fault": "reset_mid", "after": 5`, true)
 
 	for _, c := range []struct {
 		name string
@@ -204,9 +208,11 @@ func testMetrics(t *testing.T, option string) {
 				`retries_total{model="m"}`, 1, `fallback_requests_total{model="m"}`, 1, tokens("f", "m", "prompt"), 3, tokens("f", "m", "completion"), 3),
 		},
 		{
-			name: "a stream that breaks", do: post(ask("m", `"tokens": 20, "fault": "reset_mid", "after": 5`, true)),
+			name: "a stream that breaks", do: post(breaks),
 			want: plus(answered("a", "m", true), requests("m", "truncated"), 1, attempts("a", "m", "truncated", "reset"), 1,
 				`time_to_first_token_seconds_count{model="m"}`, 1,
+				// The role is no token, and the counts would have come at the end.
+				estimated("a", "m", "prompt"), (len(breaks)+3)/4, estimated("a", "m", "completion"), 4,
 				// It is the second failure in a row.
 				`ejections_total{upstream="a"}`, 1, `upstream_state{state="serving",upstream="a"}`, -1, `upstream_state{state="ejected",upstream="a"}`, 1),
 		},
