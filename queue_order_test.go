@@ -15,8 +15,17 @@ import (
 
 // flows are keys by which the gateway tells requests apart, with their members.
 var flows = []struct{ name, members string }{
-	{"first", ""}, {"second", ""}, {"third", ""}, {"fourth", ""}, {"flood", ""}, {"steady", ""}, {"heavy", `, "weight": 2`}, {"light", ""},
-	{"background", `, "priority": "background"`}, {"normal", ""}, {"interactive", `, "priority": "interactive"`},
+	{"first", ""},
+	{"second", ""},
+	{"third", ""},
+	{"fourth", ""},
+	{"flood", ""},
+	{"steady", ""},
+	{"heavy", `, "weight": 2`},
+	{"light", ""},
+	{"background", `, "priority": "background"`},
+	{"normal", ""},
+	{"interactive", `, "priority": "interactive"`},
 	{"patient", `, "spill": false`},
 }
 
