@@ -120,6 +120,7 @@ func (c *instanceCounts) settle(a *attempt, v verdict, now time.Duration) {
 	}
 	told := int64(0)
 	switch a.usage.source {
+	case usageUnknown:
 	case usageTold:
 		told = a.usage.Completion
 		c.tokens.Prompt += a.usage.Prompt

@@ -27,7 +27,6 @@ func TestKeyMistakes(t *testing.T) {
 	t.Setenv("AIGATEWAY_TEST_BLANK", "aig-with a blank in it")
 	t.Setenv("AIGATEWAY_TEST_KEY", testKey(1))
 	key := func(members string) string { return setting(`keys: [{` + members + `}]`) }
-	const at = `1:68: keys[0]`
 
 	f(setting(`keys: {}`), `1:66: keys: got an object, want an array`)
 	f(setting(`keys: [null]`), `1:67: keys[0]: got null, want an object with name and hash`)

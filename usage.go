@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -100,12 +101,7 @@ func includeUsage(body []byte, place splice.Value) (e edit, asks bool) {
 
 // asks reports whether the instance is to be asked for the usage of a stream.
 func (i *instance) asks(d openai.Dialect) bool {
-	for _, asked := range i.asked {
-		if asked == d {
-			return !i.refuses.Load()
-		}
-	}
-	return false
+	return slices.Contains(i.asked, d) && !i.refuses.Load()
 }
 
 // withdraw takes an answer with an error status to a request that asks for the usage

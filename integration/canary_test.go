@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -282,7 +283,7 @@ http://127.0.0.1:%s {
 	}
 
 	// A file with mistakes, in whose lines secrets stand, and a good one again.
-	write(t, g.file, strings.Replace(fleet, `name: "b"`, `nmae: "b"`, 1))
+	write(t, g.file, strings.Replace(fleet, `name: "b"`, `naming: "b"`, 1))
 	write(t, g.file, strings.Replace(fleet, server.URL, "http://u:"+url.QueryEscape(c["user of a URL"])+"@127.0.0.1", 1))
 	eventually(t, "the mistake to be told", func() bool { return strings.Contains(g.log.String(), "fleet's file is not valid") })
 	bad, _ := command(t, dir, append(env, "CADDY_ADMIN="+g.admin), "ai-gateway", "check").CombinedOutput() // it has mistakes
@@ -410,6 +411,6 @@ func mustGet(t *testing.T, url string) []byte {
 }
 
 func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error)
+	timeout, ok := errors.AsType[net.Error](err)
 	return ok && timeout.Timeout()
 }

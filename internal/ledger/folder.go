@@ -73,7 +73,7 @@ func (f *Folder) take() error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.Chmod(f.dir, 0o700); err != nil {
+	if err := os.Chmod(f.dir, 0o700); err != nil { //nolint:gosec // it is a folder
 		return err
 	}
 	lock, err := os.OpenFile(filepath.Join(f.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -89,7 +89,7 @@ func TestBudget(t *testing.T) {
 // TestReserved guards that what is under way counts, and comes back.
 func TestReserved(t *testing.T) {
 	l := Open(Options{Store: NewFolder(t.TempDir())})
-	defer l.Close() //nolint:errcheck // not what is tested
+	defer l.Close()
 	a, b, now := l.Account("a"), &Budget{DailyTokens: 100}, time.Now()
 	if _, _, ok := a.Reserve(now, Amount{Tokens: 60}, Amount{Tokens: 60}, b); !ok {
 		t.Fatal("refused")
@@ -141,7 +141,7 @@ func TestRestart(t *testing.T) {
 		must(t, l.Close())
 	}
 	l := Open(Options{Store: NewFolder(dir)})
-	defer l.Close() //nolint:errcheck // not what is tested
+	defer l.Close()
 	for name, cells := range want {
 		if got := l.Account(name).all(); !reflect.DeepEqual(got, cells) {
 			t.Errorf("%s: got %v, want %v", name, got, cells)
@@ -475,7 +475,7 @@ func victim(dir string) {
 // BenchmarkSettle is a request's reservation and its end.
 func BenchmarkSettle(b *testing.B) {
 	l := Open(Options{Store: NewFolder(b.TempDir())})
-	defer l.Close() //nolint:errcheck // not what is measured
+	defer l.Close()
 	a, budget := l.Account("a"), &Budget{DailyTokens: 1 << 60, MonthlyCost: 1 << 60}
 	want := Amount{Tokens: 500}
 	b.ReportAllocs()

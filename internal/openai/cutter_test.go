@@ -106,11 +106,11 @@ func TestCutterKeepsNoTime(t *testing.T) {
 	events := data(delta(`"content":"a"`), delta(`"content":"b"`))
 	for _, size := range []int{1, 5, 40, len(events)} {
 		var c Cutter
-		whole, got := 0, 0
+		got := 0
 		for at := 0; at < len(events); at += size {
 			piece := events[at:min(at+size, len(events))]
 			got += len(c.Cut([]byte(piece)))
-			whole = strings.LastIndex(events[:at+len(piece)], "\n\n") + 2
+			whole := strings.LastIndex(events[:at+len(piece)], "\n\n") + 2
 			if got < whole && whole > 2 {
 				t.Fatalf("in pieces of %d: client has %d bytes, want the %d that are whole events", size, got, whole)
 			}

@@ -66,7 +66,7 @@ func Text(value []byte) string {
 		return "stop"
 	}
 	text, _ := AppendText(make([]byte, 0, len(value)), value)
-	return unsafe.String(unsafe.SliceData(text), len(text))
+	return unsafe.String(unsafe.SliceData(text), len(text)) //nolint:gosec // nobody else has text
 }
 
 // AppendUnescaped is [AppendText] for a string without its quotes. A quote in s
