@@ -414,7 +414,11 @@ func TestKeysFile(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "keys.json5"), "[]")
 	eventually(t, "no key to be left", func() bool { return names() == "" && s.snapshot().keys != nil })
 	writeFile(t, path, fleetWith(`"keys": []`, w.url))
-	eventually(t, "the file without keys_file", func() bool { return s.cfg.KeysFile == "" })
+	eventually(t, "the file without keys_file", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.cfg.KeysFile == ""
+	})
 	if s.snapshot().keys == nil {
 		t.Error("an empty list of keys opens the gateway")
 	}

@@ -20,7 +20,7 @@ func newCounted(t *testing.T) counted {
 // ends counts an attempt that ended at now with so many tokens.
 func (c counted) ends(now time.Duration, v verdict, tokens int64) {
 	a := &attempt{instance: c.instance}
-	a.usage.Completion = tokens
+	a.usage.Completion, a.usage.source = tokens, usageTold
 	c.state.counts.settle(a, v, now)
 }
 
