@@ -19,7 +19,7 @@ var readmes = []string{"README.md", "README.zh.md"}
 // secrets are the environment variables that examples name.
 var secrets = []string{
 	"CLOUD_API_KEY=cloud", "VLLM_API_KEY=vllm", "MAIL_PASSWORD=mail", "HOOK_SECRET=hook",
-	"DINGTALK_URL=https://oapi.dingtalk.com/robot/send?access_token=dingtalk",
+	"DINGTALK_URL=https://oapi.dingtalk.com/robot/send?access_token=dingtalk", "CI_KEY=aig-0123456789abcdefghijklmnopqrstuv",
 }
 
 // block is a fenced part of a Markdown file.
@@ -73,6 +73,7 @@ func validate(t testing.TB, b block) {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "config.json5"), read(t, filepath.Join("..", "config.json5")))
+	write(t, filepath.Join(dir, "keys.json5"), "[]")
 	config, text := "Caddyfile", ":9999 {\n\tai_gateway\n}\n"
 	switch b.language {
 	case "caddyfile":
