@@ -57,7 +57,7 @@ func TestDetail(t *testing.T) {
 		`1:6: on: got a number, want true or false`,
 		`    {on: 1, '???': 1}`,
 		`         ^`,
-		`1:9: unknown member "\u2028\x1b\u0085"`,
+		`1:9: unknown member "\u2028\x1b\u0085"`+sampleNames,
 		`    {on: 1, '???': 1}`,
 		`            ^`)
 	f("{on: true,\n  name: 'a'\n  weight: 1, tiny: 2}",
