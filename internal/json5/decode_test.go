@@ -236,7 +236,7 @@ func TestStringHook(t *testing.T) {
 	wait: '{env.WAIT}',
 }`).Decode(&v, opt)
 	want := strings.Join([]string{
-		`2:2: unknown member "{env.KEY}"`+sampleNames,
+		`2:2: unknown member "{env.KEY}"` + sampleNames,
 		`3:28: tags[0]: environment variable NONE is not set`,
 		`4:8: wait: time: invalid duration "***"`, // what a placeholder stands for may be a secret
 	}, "\n")
