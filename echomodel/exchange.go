@@ -90,6 +90,13 @@ func (x *exchange) serve() error {
 	if err := x.begin(); err != nil {
 		return err
 	}
+	if x.s.vllm != nil && rt.inference && rt.parse != nil {
+		leave, err := x.s.vllm.enter(x)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	return rt.serve(x)
 }
 

@@ -48,7 +48,8 @@ func init() {
 // /v1/load_lora_adapter, /v1/unload_lora_adapter, /reset_prefix_cache) answer "engine admin route" to any method.
 // Anything else is 404, a wrong method 405, a missing key 401, an unknown model 404, a body that is no JSON or has
 // wrong members 400, one over 256 MiB 413; the bodies are vLLM's, on /v1/messages Anthropic's. Escapes and UTF-8 are
-// checked only in what is echoed.
+// checked only in what is echoed. With vllm, prompts take time unless they are cached, requests wait for each other, and
+// GET /metrics tells of it in vLLM's names; see [VLLM].
 //
 // # Scripts
 //
@@ -109,6 +110,10 @@ type Handler struct {
 	// /version, /is_sleeping and the engine's. Placeholders known at start are replaced. Default: no key.
 	APIKey string `json:"api_key,omitempty"`
 
+	// VLLM lets it act like an engine with a cache and a queue, which tells of both in /metrics. By default it answers
+	// every request at once, and /metrics with a line of text.
+	VLLM *VLLM `json:"vllm,omitempty"`
+
 	// Script is what requests get that do not say otherwise. Its members stand beside those above.
 	Script
 
@@ -134,7 +139,7 @@ func (h *Handler) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("replacing placeholders in api_key: %w", err)
 	}
-	h.server = New(Options{Models: h.Models, Name: name, APIKey: key, Script: h.Script})
+	h.server = New(Options{Models: h.Models, Name: name, APIKey: key, Script: h.Script, VLLM: h.VLLM})
 	return nil
 }
 
@@ -147,6 +152,9 @@ func (h *Handler) Validate() error {
 		if slices.Contains(h.Models[:i], model) {
 			return fmt.Errorf("model %q: given twice", model)
 		}
+	}
+	if err := h.VLLM.check(); err != nil {
+		return err
 	}
 	return h.Script.check()
 }
@@ -176,6 +184,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 //		tokens  <count>
 //		api_key <key>
 //		fault   <name> [<args...>]
+//		vllm {
+//			seqs    <count>
+//			cache   <tokens>
+//			prefill <duration>
+//		}
 //	}
 //
 // The arguments of a fault are, in this order and all optional:
@@ -212,8 +225,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "fault":
 		return h.unmarshalFault(d)
+	case "vllm":
+		return h.unmarshalVLLM(d)
 	default:
-		return d.Errf("unknown option %q: want one of name, ttft, itl, tokens, api_key, fault", option)
+		return d.Errf("unknown option %q: want one of name, ttft, itl, tokens, api_key, fault, vllm", option)
 	}
 	switch option {
 	case "name":
@@ -223,6 +238,34 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	default:
 		if err := h.set(option, value); err != nil {
 			return d.Errf("%w", err)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalVLLM(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.VLLM = new(VLLM)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option, value := d.Val(), ""
+		if !d.AllArgs(&value) {
+			return d.Errf("vllm: %s: want one argument", option)
+		}
+		var err error
+		switch option {
+		case "seqs":
+			h.VLLM.Seqs, err = parseInt(value, 0, maxTokens)
+		case "cache":
+			h.VLLM.Cache, err = parseInt(value, 0, maxSize)
+		case "prefill":
+			h.VLLM.Prefill, err = parseDuration(value)
+		default:
+			return d.Errf("vllm: unknown option %q: want one of seqs, cache, prefill", option)
+		}
+		if err != nil {
+			return d.Errf("vllm: %s: %w", option, err)
 		}
 	}
 	return nil

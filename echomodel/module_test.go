@@ -57,7 +57,7 @@ func TestCaddyfile(t *testing.T) {
 
 func TestCaddyfileErrors(t *testing.T) {
 	for _, c := range []struct{ name, input, want string }{
-		{"option", "echo_model {\nmodel x\n}", `unknown option "model": want one of name, ttft, itl, tokens, api_key, fault, at Testfile:2`},
+		{"option", "echo_model {\nmodel x\n}", `unknown option "model": want one of name, ttft, itl, tokens, api_key, fault, vllm, at Testfile:2`},
 		{"twice", "echo_model {\nttft 1s\nttft 2s\n}", `ttft: given twice, at Testfile:3`},
 		{"none", "echo_model {\nname\n}", `name: want one argument`},
 		{"too many", "echo_model {\nname a b\n}", `name: want one argument`},

@@ -22,6 +22,9 @@ type Options struct {
 	// Script is what requests get that do not say otherwise. A fault of an unknown name, or a value out of its bounds,
 	// is answered to each of them with 400.
 	Script Script
+
+	// VLLM lets it act like an engine that has a cache and tells how much it has to do. Default: nil, it does not.
+	VLLM *VLLM
 }
 
 // Server is the model server: an http.Handler for httptest.NewServer, or inside Handler for Caddy. Its counters and
@@ -36,6 +39,7 @@ type Server struct {
 	close       context.CancelFunc
 	control     control
 	stats       stats
+	vllm        *vllm // nil unless it is acted out
 }
 
 // New returns a server ready to serve. Close it if requests may still hang in it.
@@ -51,6 +55,7 @@ func New(opts Options) *Server {
 	s.fingerprint = appendString(nil, opts.Name)
 	s.closed, s.close = context.WithCancel(context.Background())
 	s.stats.reset()
+	s.vllm = newVLLM(opts.VLLM)
 	return s
 }
 
@@ -150,7 +155,7 @@ var routes = map[string]*route{
 	"/is_sleeping": {"GET", false, true, openAI, nil, serveIsSleeping},
 
 	// Routes that change or show the engine. A gateway must never let them through, so they must exist and answer.
-	"/metrics":                {"", false, true, openAI, nil, serveAdmin},
+	"/metrics":                {"", false, true, openAI, nil, serveMetrics},
 	"/sleep":                  {"", false, true, openAI, nil, serveAdmin},
 	"/wake_up":                {"", false, true, openAI, nil, serveAdmin},
 	"/load_lora_adapter":      {"", false, true, openAI, nil, serveAdmin},
