@@ -125,6 +125,13 @@ func (w *Walk) Next() bool {
 	return true
 }
 
+// End returns the index behind the value that begins at text[i], or -1 where none ends.
+func End(text []byte, i int) int { return (*Ends)(nil).skipValue(text, i) }
+
+// SkipSpace returns the index of the first byte of text from i on that is no white space,
+// or its length.
+func SkipSpace(text []byte, i int) int { return skipSpace(text, i) }
+
 // Trim returns text without the white space around it.
 func Trim(text []byte) []byte {
 	text = text[skipSpace(text, 0):]
