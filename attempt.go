@@ -36,6 +36,7 @@ type attempt struct {
 	asks     bool          // for the usage of a stream, as the client does not
 	usage    usage
 	span     trace.Span // nil if nobody traces
+	work     int64      // tokens that are counted as the instance's load
 }
 
 // attemptContext is the context of a request to an instance. It embeds a
@@ -148,6 +149,7 @@ func (a *attempt) clientGone() bool { return a.exchange.request.Context().Err() 
 // begins tells that the answer begins and the client gets it.
 func (a *attempt) begins(now time.Duration) {
 	a.answers(now)
+	a.eases()
 	if c, changed := a.instance.state.health.begins(a.begun, now); changed {
 		a.exchange.events.back(a.instance, c)
 	}
@@ -195,6 +197,7 @@ func (a *attempt) end() {
 	if a.exchange.ask.stream {
 		streams.remove(a.exchange.id, &a.underway)
 	}
+	a.instance.state.load.End(a.work)
 	a.instance.free()
 }
 

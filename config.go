@@ -28,9 +28,11 @@ type Config struct {
 	// DataDir is the folder that the gateway writes to. The default is ./data.
 	DataDir string `json:"data_dir"`
 
-	// LoadBalancingStrategy is round_robin (the default), by weight, or
-	// least_connections, by requests in flight divided by weight. Caddy's other
-	// selection policies are set by lb_policy in the Caddyfile, which goes before.
+	// LoadBalancingStrategy is how an instance is chosen: round_robin (the default), by
+	// weight; least_connections, by requests in flight divided by weight; least_load, by the
+	// tokens that an instance has to work through, divided by weight; or prefix_affinity, by
+	// what it has of the prompt in its cache, and then by load. Caddy's other selection
+	// policies are set by lb_policy in the Caddyfile, which goes before.
 	LoadBalancingStrategy string `json:"load_balancing_strategy"`
 
 	// ErrorThreshold is the number of consecutive failures that take an instance
@@ -225,12 +227,14 @@ const maxMaxWaiting = 100_000
 const (
 	strategyRoundRobin       = "round_robin"
 	strategyLeastConnections = "least_connections"
+	strategyLeastLoad        = "least_load"
+	strategyPrefixAffinity   = "prefix_affinity"
 	maxWeight                = 1000
 	maxSecretFile            = 64 << 10
 )
 
 var (
-	strategies = []string{strategyRoundRobin, strategyLeastConnections}
+	strategies = []string{strategyRoundRobin, strategyLeastConnections, strategyLeastLoad, strategyPrefixAffinity}
 	engines    = []string{"vllm", "sglang", "llama.cpp", "ollama", "tgi", "generic"}
 )
 

@@ -343,7 +343,7 @@ func TestConfigBadSettings(t *testing.T) {
 		return `{instances: [{url: 'http://h/v1', model_name: 'm'}], ` + member + `}`
 	}
 
-	const strategy = `1:79: load_balancing_strategy: want one of round_robin, least_connections; Caddy's selection policies are set by lb_policy in the Caddyfile`
+	const strategy = `1:79: load_balancing_strategy: want one of round_robin, least_connections, least_load, prefix_affinity; Caddy's selection policies are set by lb_policy in the Caddyfile`
 	f(top(`load_balancing_strategy: 'least_conn'`), strategy)
 	f(top(`load_balancing_strategy: 'Round_Robin'`), strategy)
 	f(top(`load_balancing_strategy: ''`), strategy)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 )
 
@@ -33,6 +34,8 @@ type modelState struct {
 	budget retryBudget
 	counts modelCounts
 	queue  queue
+	output balance.Mean // of the tokens of answers
+	blocks atomic.Pointer[balance.Table]
 }
 
 // modelCounts is what is counted of the requests for one model. It may be used at
@@ -164,6 +167,9 @@ func (a *attempt) count(v verdict, now time.Duration) {
 	x := a.exchange
 	x.ended, x.usage = now, a.usage
 	a.instance.state.counts.settle(a, v, now)
+	if a.usage.Completion > 0 {
+		x.pool.state.output.Add(float64(a.usage.Completion))
+	}
 	if tokens := a.usage.Completion; tokens > 1 && x.ttft > 0 && a.usage.source == usageTold {
 		x.pool.state.counts.tpot.observe((now - x.began - x.ttft) / time.Duration(tokens-1))
 	}
@@ -179,6 +185,7 @@ func (a *attempt) answers(now time.Duration) {
 // finish ends the exchange and counts its request.
 func (x *exchange) finish() {
 	x.end()
+	x.prompt.release()
 	x.lease.end(x)
 	if x.line.end == queueShutdown {
 		dismissed.Add(-1)

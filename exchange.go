@@ -26,6 +26,7 @@ type exchange struct {
 	choices choices // of the answer
 
 	policy  policy
+	prompt  *prompt       // nil unless the policy has asked for it
 	now     time.Duration // when the choice under way was made
 	leeway  leeway        // of that choice
 	current *attempt      // under way; its lease is held
@@ -211,6 +212,7 @@ func (x *exchange) begin(i *instance, trial bool) {
 	}
 	x.tried = append(x.tried, i)
 	x.current = a
+	a.takes()
 }
 
 // another reports whether a further attempt would find an instance that takes

@@ -72,6 +72,14 @@ func (s *store) explain(model string, size int64) *explanation {
 		e.Exact, x.policy = false, roundRobin{}
 		e.Notes = append(e.Notes, "the policy "+name+" of the Caddyfile looks at each request; here the instances take turns")
 	}
+	switch x.policy.(type) {
+	case leastLoad:
+		e.Exact = false
+		e.Notes = append(e.Notes, "the policy least_load draws two instances at random: the order is one of several")
+	case prefixAffinity:
+		e.Exact = false
+		e.Notes = append(e.Notes, "the policy prefix_affinity looks at the prompt; here it is least_load, which draws two instances at random")
+	}
 	if snap.retries.tooLarge(size) {
 		e.Attempts = 1
 		e.Notes = append(e.Notes, "the request is over retries.max_body: a second instance is asked only if the first cannot be reached")
@@ -106,10 +114,9 @@ func (s *store) explain(model string, size int64) *explanation {
 
 // copied returns a copy of the pool whose turns may be taken.
 func (p *pool) copied() *pool {
-	c := &pool{model: p.model, changes: p.changes}
+	c := &pool{model: p.model, state: p.state, changes: p.changes}
 	for t, r := range p.tiers {
-		c.tiers[t] = &rotation{all: r.all, instances: r.instances, ends: r.ends, total: r.total, step: r.step}
-		c.tiers[t].turn.Store(r.turn.Load())
+		c.tiers[t] = &rotation{all: r.all, instances: r.instances, set: r.set.Clone()}
 	}
 	return c
 }

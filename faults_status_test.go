@@ -277,9 +277,9 @@ func TestMissingModel(t *testing.T) {
 	g.wantMarks(t, "missing", 0, 0, 0)
 
 	// In either order an error of one that may have the model goes before.
-	turns := &g.store.snapshot().fleet.pools["m"].tiers[primary].turn
+	turns := g.store.snapshot().fleet.pools["m"].tiers[primary].set
 	for range 4 {
-		turns.Add(1)
+		turns.RoundRobin(func(int) bool { return true })
 		b.plays(failing)
 		g.makeDue(0)
 		if r := g.sends(t, chatPath, chat("")); r.status != 500 {

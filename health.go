@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
 )
 
 // clock is the time since the process began, by the monotonic clock: a jump of
@@ -24,6 +26,7 @@ type instanceState struct {
 	inFlight atomic.Int64      // attempts, each counted once from choice to end
 	health   health
 	counts   instanceCounts
+	load     balance.Load
 	restTold atomic.Bool       // subscribers know that it rests
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
 	place    string            // see [entryID]
@@ -96,6 +99,7 @@ type health struct {
 	restReason reason
 	changes    *atomic.Uint64 // counts changes of phase in the store; nil in tests
 	usher      *usher         // of the store; nil in tests
+	load       *balance.Load  // of the instance; nil in tests
 }
 
 // rules are the file's settings for health.
@@ -337,6 +341,9 @@ func (h *health) move(to phase, now time.Duration) {
 	h.phase.Store(uint32(to))
 	h.spared.Store(false)
 	h.manual.Store(false)
+	if to == ejected && h.load != nil {
+		h.load.Forget() // as like as not it begins anew
+	}
 	h.count()
 }
 

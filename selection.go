@@ -1,77 +1,46 @@
 package aigateway
 
 import (
-	"cmp"
-	"math"
-	"math/rand/v2"
 	"net/http"
-	"slices"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
 )
 
-// rotation is the order in which the instances of one tier take turns. Among
-// any total turns in a row (total being the sum of the weights) each instance
-// has exactly as many as its weight, and they are spread evenly: turn k falls on
-// the point k·step mod total of a line on which each instance covers its weight.
-// As step shares no factor with total every point is met once, and as it is
-// near total/φ neighbouring turns lie far apart. A turn costs a binary search,
-// takes no lock, and needs no memory beyond the weights, which an expanded list
-// would. The order of what remains stays exact when instances are skipped.
+// rotation is the instances of one tier, in the form in which policies choose among them.
 type rotation struct {
-	all       []*instance // of the tier, in the order of the file
-	instances []*instance // those of them that are not off
-	ends      []uint64    // ends[n] is the sum of the weights up to and with n
-	total     uint64
-	step      uint64
-	turn      atomic.Uint64
+	all       []*instance  // of the tier, in the order of the file
+	instances []*instance  // those of them that are not off
+	set       *balance.Set // of instances, under the same numbers
 }
 
 func newRotation(members []*instance) *rotation {
 	r := &rotation{all: members}
-	var divisor uint64
+	var servers []balance.Server
 	for _, i := range members {
 		if !i.off() {
 			r.instances = append(r.instances, i)
-			divisor = gcd(uint64(i.weight), divisor)
+			servers = append(servers, i.server())
 		}
 	}
-	for _, i := range r.instances {
-		r.total += uint64(i.weight) / divisor
-		r.ends = append(r.ends, r.total)
-	}
-	r.step = 1
-	if r.total > uint64(len(r.instances)) {
-		r.step = max(1, uint64(math.Round(float64(r.total)/math.Phi)))
-		for gcd(r.step, r.total) != 1 {
-			r.step++
-		}
-	}
-	// Many swaps in a row must not favour the first instance.
-	r.turn.Store(uint64(rand.Uint32()))
+	r.set = balance.NewSet(servers)
 	return r
 }
 
-// next returns whose turn it is. The rotation must not be empty.
-func (r *rotation) next() *instance {
-	k := r.turn.Add(1) - 1
-	point := k % r.total * r.step % r.total
-	if len(r.instances) == int(r.total) {
-		return r.instances[point]
-	}
-	n, found := slices.BinarySearch(r.ends, point)
-	if found { // ends are exclusive
-		n++
-	}
-	return r.instances[n]
+// server is the instance as policies see it. Gateways that have it in their files as the
+// same instance give it the same ID.
+func (i *instance) server() balance.Server {
+	return balance.Server{ID: xxhash.Sum64String(i.id), Weight: i.weight, Requests: &i.state.inFlight, Load: &i.state.load}
 }
 
-func gcd(a, b uint64) uint64 {
-	for b != 0 {
-		a, b = b, a%b
+// at returns the instance of that number, nil for a negative one.
+func (r *rotation) at(n int) *instance {
+	if n < 0 {
+		return nil
 	}
-	return a
+	return r.instances[n]
 }
 
 // policy chooses one of a tier's instances that x can use now, or nil. It may
@@ -84,65 +53,33 @@ type policy interface {
 type roundRobin struct{}
 
 func (roundRobin) pick(r *rotation, x *exchange) *instance {
-	if len(r.instances) == 0 {
-		return nil
-	}
-	// Skipping whose turn cannot be used keeps the weights of the others exact.
-	// One whole round meets everybody; the bound keeps that cheap when weights
-	// are large, and the search behind it finds the few that are left.
-	const bound = 128
-	for range min(r.total, bound) {
-		if i := r.next(); x.canUse(i) {
-			return i
-		}
-	}
-	if r.total <= bound {
-		return nil
-	}
-	var usable []*instance
-	for _, i := range r.instances {
-		if x.canUse(i) {
-			usable = append(usable, i)
-		}
-	}
-	if len(usable) == 0 {
-		return nil
-	}
-	rest := newRotation(usable)
-	return rest.next()
+	return r.at(r.set.RoundRobin(func(n int) bool { return x.canUse(r.instances[n]) }))
 }
 
-// leastConnections picks the instance with the fewest requests in flight for
-// its weight; those that are equal take turns. Of a large tier it looks at a part
-// that wanders with the turns: a choice of 64 is as good as one of all, and its
-// cost stays the same.
+// leastConnections picks the instance with the fewest requests in flight for its weight.
 type leastConnections struct{}
 
 func (leastConnections) pick(r *rotation, x *exchange) *instance {
-	best := roundRobin{}.pick(r, x)
-	if best == nil {
-		return nil
+	return r.at(r.set.LeastConnections(func(n int) bool { return x.canUse(r.instances[n]) }))
+}
+
+// leastLoad picks the instance with less to do for its weight, of two.
+type leastLoad struct{}
+
+func (leastLoad) pick(r *rotation, x *exchange) *instance {
+	return r.at(r.set.LeastLoad(x.asks(), func(n int) bool { return x.canUse(r.instances[n]) }))
+}
+
+// prefixAffinity picks the instance that has most of the prompt in its cache, unless it
+// has too much to do.
+type prefixAffinity struct{}
+
+func (prefixAffinity) pick(r *rotation, x *exchange) *instance {
+	usable := func(n int) bool { return x.canUse(r.instances[n]) }
+	if p := x.readPrompt(); p != nil {
+		return r.at(r.set.Affinity(x.pool.state.table(), p, x.asks(), usable))
 	}
-	const most = 64
-	count, at := len(r.instances), 0
-	if count > most {
-		at = int(r.turn.Load() * most % uint64(count))
-	}
-	least := best.state.inFlight.Load()
-	for range min(count, most) {
-		if least == 0 {
-			break
-		}
-		i := r.instances[at]
-		if at++; at == count { // else the first instances would be looked at less
-			at = 0
-		}
-		n := i.state.inFlight.Load()
-		if cmp.Less(n*int64(best.weight), least*int64(i.weight)) && x.canUse(i) {
-			best, least = i, n
-		}
-	}
-	return best
+	return r.at(r.set.LeastLoad(x.asks(), usable))
 }
 
 // caddyPolicy asks a selection policy module of Caddy's. It sees each usable
@@ -176,16 +113,26 @@ func (p caddyPolicy) pick(r *rotation, x *exchange) *instance {
 func newPolicy(module reverseproxy.Selector, strategy string) policy {
 	switch module.(type) {
 	case nil:
-		if strategy == strategyLeastConnections {
-			return leastConnections{}
-		}
-		return roundRobin{}
 	case *reverseproxy.RoundRobinSelection:
-		return roundRobin{}
+		strategy = strategyRoundRobin
 	case *reverseproxy.LeastConnSelection:
-		return leastConnections{}
+		strategy = strategyLeastConnections
+	case *LeastLoad:
+		strategy = strategyLeastLoad
+	case *PrefixAffinity:
+		strategy = strategyPrefixAffinity
 	default:
 		return caddyPolicy{module}
+	}
+	switch strategy {
+	case strategyLeastConnections:
+		return leastConnections{}
+	case strategyLeastLoad:
+		return leastLoad{}
+	case strategyPrefixAffinity:
+		return prefixAffinity{}
+	default:
+		return roundRobin{}
 	}
 }
 

@@ -25,55 +25,6 @@ func rotationOf(weights ...int) (*rotation, []*instance) {
 	return newRotation(members), members
 }
 
-// TestRotationExact guards that any whole round gives each instance exactly its
-// weight, from wherever it begins.
-func TestRotationExact(t *testing.T) {
-	for _, weights := range [][]int{{1}, {1, 1}, {1, 1, 10}, {5, 1, 1}, {2, 4, 6}, {0, 3, 1}, {1000, 999, 1}, {7, 7, 7}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}} {
-		r, members := rotationOf(weights...)
-		turns := make(map[*instance]int)
-		for range 3 * r.total {
-			turns[r.next()]++
-		}
-		divisor := weights[0]
-		for _, w := range weights {
-			divisor = int(gcd(uint64(w), uint64(divisor)))
-		}
-		for n, i := range members {
-			if got, want := turns[i], 3*weights[n]/divisor; got != want {
-				t.Errorf("weights %v: instance %d has %d turns in 3 rounds, want %d", weights, n, got, want)
-			}
-		}
-	}
-}
-
-// TestRotationSmooth guards that a heavy instance does not take its turns in one
-// go: the gaps of the light ones are about even.
-func TestRotationSmooth(t *testing.T) {
-	r, members := rotationOf(1, 1, 10)
-	light, longest := 0, 0
-	for range 1200 {
-		if r.next() == members[2] {
-			light++
-			longest = max(longest, light)
-		} else {
-			light = 0
-		}
-	}
-	if longest > 8 {
-		t.Errorf("the instance of weight 10 of 12 has %d turns in a row, want at most 8", longest)
-	}
-}
-
-func TestRotationEqual(t *testing.T) {
-	r, members := rotationOf(3, 3, 3)
-	r.turn.Store(0)
-	for k := range 9 {
-		if got := r.next(); got != members[k%3] {
-			t.Fatalf("turn %d is not that of instance %d", k, k%3)
-		}
-	}
-}
-
 // TestRoundRobinSkips guards that the others keep their weights when an instance
 // cannot be used.
 func TestRoundRobinSkips(t *testing.T) {

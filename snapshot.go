@@ -128,7 +128,7 @@ func (s *store) instances(cfg *Config) []*instance {
 		state, stays := s.states[known.id]
 		if !stays {
 			state = new(instanceState)
-			state.health.changes, state.health.usher = &s.changes, &s.usher
+			state.health.changes, state.health.usher, state.health.load = &s.changes, &s.usher, &state.load
 		}
 		if key := sha256.Sum256([]byte(entries[n].APIKey)); state.key != key {
 			state.key = key
