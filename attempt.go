@@ -248,7 +248,8 @@ func within(inner dialer) dialer {
 }
 
 // within dials once. If it takes longer than limit, unless that is 0, it tells by
-// how much.
+// how much. The context need not have ended by then: package net has a timer of its
+// own for the same time.
 func (d dialer) within(ctx context.Context, limit time.Duration, network, address string) (conn net.Conn, timedOutBy time.Duration, err error) {
 	if limit <= 0 {
 		conn, err = d(ctx, network, address)
@@ -257,8 +258,8 @@ func (d dialer) within(ctx context.Context, limit time.Duration, network, addres
 	due := clock() + limit
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if conn, err = d(ctx, network, address); err != nil && ctx.Err() != nil {
-		timedOutBy = clock() - due
+	if conn, err = d(ctx, network, address); err != nil {
+		timedOutBy = max(0, clock()-due)
 	}
 	return conn, timedOutBy, err
 }

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,49 +18,122 @@ import (
 // continued by signals, as the scheduler does to one whose quota is used up, so that
 // the instances and the clients, which are this process, go on.
 func TestStarved(t *testing.T) {
-	const deadlines = `data_dir: "./data", timeouts: {connect: 1, first_token: 1, stall: 1},`
-	f := func(name string, streams int, stopped, running time.Duration, times int) {
+	f := func(name string, stopped, running time.Duration, times int) {
 		t.Run(name, func(t *testing.T) {
-			g := start(t, "GOMAXPROCS=1")
-			g.serves(t, deadlines, startInstances(t, 3)...)
-			ctx, cancel := context.WithCancel(t.Context())
-			var clients sync.WaitGroup
-			var whole atomic.Int64
-			for range streams {
-				clients.Go(func() {
-					for ctx.Err() == nil {
-						// The gaps are a twenty-fifth of what may pass between two pieces.
-						if err := wholeStream(g.posts("/v1/chat/completions", chatOf(true, 40), nil), 40); err != nil {
-							t.Error(err)
-							return
-						}
-						whole.Add(1)
-					}
-				})
-			}
-			eventually(t, "streams to end", func() bool { return whole.Load() >= int64(streams) })
-			for range times {
-				g.signal(t, syscall.SIGSTOP)
-				time.Sleep(stopped) // the fault itself
-				g.signal(t, syscall.SIGCONT)
-				time.Sleep(running)
-			}
-			before := whole.Load()
-			eventually(t, "streams to end afterwards", func() bool { return whole.Load() >= before+int64(streams) })
-			for n := range 3 {
-				if i := g.instance(t, n); i.State != "serving" || i.Errors != 0 {
-					t.Errorf("instance %d: got %+v, want it serving without failures", n, i)
+			var got string
+			for range 5 {
+				w := watchOwn()
+				got = starve(t, stopped, running, times)
+				gap := w.longest()
+				if got == "" {
+					return
 				}
+				if gap < starvedDeadline/4 {
+					t.Fatalf("%s, though this process never waited longer than %s", got, gap)
+				}
+				// The instances did say nothing for so long: the gateway is right to mark them.
+				t.Logf("once more, for this process itself did not run for %s: %s", gap, got)
 			}
-			cancel()
-			clients.Wait()
-			t.Logf("%d streams whole, no failure on 3 instances", whole.Load())
+			t.Fatal("this machine is too busy to tell: " + got)
 		})
 	}
 	// A thirtieth of one processor for 12 s: each deadline passes in each stop.
-	f("starved", 30, 2900*time.Millisecond, 100*time.Millisecond, 4)
+	f("starved", 2900*time.Millisecond, 100*time.Millisecond, 4)
 	// 10 minutes, scaled to 12 times a deadline.
-	f("suspended", 30, 12*time.Second, 0, 1)
+	f("suspended", 12*time.Second, 0, 1)
+}
+
+// failures are the lines of the metrics that count attempts that failed.
+func (g *gateway) failures(t *testing.T) (lines string) {
+	t.Helper()
+	for line := range strings.Lines(get(t, "http://"+g.admin+"/metrics")) {
+		if strings.HasPrefix(line, "caddy_ai_gateway_attempts_total") && !strings.Contains(line, `outcome="ok"`) {
+			lines += "\n" + strings.TrimSpace(line)
+		}
+	}
+	return lines
+}
+
+const starvedDeadline = time.Second
+
+// starve stops a gateway with streams under way and returns what was wrong then, or
+// nothing.
+func starve(t *testing.T, stopped, running time.Duration, times int) (wrong string) {
+	const streams = 30
+	g := start(t, "GOMAXPROCS=1")
+	defer g.stop() // the end of the test tells how that went
+	g.serves(t, `data_dir: "./data", timeouts: {connect: 1, first_token: 1, stall: 1},`, startInstances(t, 3)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var whole atomic.Int64
+	var broken atomic.Pointer[error]
+	for range streams {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				// The gaps are a twenty-fifth of what may pass between two pieces.
+				if err := wholeStream(g.posts("/v1/chat/completions", chatOf(true, 40), nil), 40); err != nil {
+					broken.Store(&err)
+					return
+				}
+				whole.Add(1)
+			}
+		})
+	}
+	defer clients.Wait()
+	defer cancel()
+	ended := func(n int64) func() bool {
+		return func() bool { return whole.Load() >= n || broken.Load() != nil }
+	}
+	eventually(t, "streams to end", ended(streams))
+	for range times {
+		g.signal(t, syscall.SIGSTOP)
+		time.Sleep(stopped) // the fault itself
+		g.signal(t, syscall.SIGCONT)
+		time.Sleep(running)
+	}
+	eventually(t, "streams to end afterwards", ended(whole.Load()+streams))
+	if err := broken.Load(); err != nil {
+		return fmt.Sprint("a stream: ", *err)
+	}
+	for n := range 3 {
+		if i := g.instance(t, n); i.State != "serving" || i.Errors != 0 {
+			return fmt.Sprintf("instance %d: got %+v, want it serving without failures; attempts:%s", n, i, g.failures(t))
+		}
+	}
+	t.Logf("%d streams whole, no failure on 3 instances", whole.Load())
+	return ""
+}
+
+// ownWatch measures for how long this process, of which the instances are a part, does
+// not run.
+type ownWatch struct {
+	stop chan struct{}
+	gap  chan time.Duration
+}
+
+func watchOwn() *ownWatch {
+	w := &ownWatch{stop: make(chan struct{}), gap: make(chan time.Duration)}
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		var longest time.Duration
+		for last := time.Now(); ; {
+			select {
+			case <-tick.C:
+				longest, last = max(longest, time.Since(last)), time.Now()
+			case <-w.stop:
+				w.gap <- longest
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// longest ends the watch.
+func (w *ownWatch) longest() time.Duration {
+	close(w.stop)
+	return <-w.gap
 }
 
 // TestStarvedDead guards the scope of the rule: an instance that says nothing is marked
