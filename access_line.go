@@ -12,7 +12,7 @@ import (
 )
 
 // accessLine writes the line of the access log for a request with a key where Caddy would
-// show it: it masks Authorization, but not X-Api-Key and Api-Key, nor a query, and it has
+// show it: it masks Authorization, but no other field, nor a query, and it has
 // copied them for its line before any handler is asked.
 type accessLine struct {
 	request *http.Request // without what it hides
@@ -27,7 +27,7 @@ type accessLine struct {
 func newAccessLine(logger *zap.Logger, w http.ResponseWriter, r *http.Request, inQuery bool) *accessLine {
 	skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool)
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if skip || !ok || server.Logs == nil || server.Logs.ShouldLogCredentials && !inQuery || r.Header["X-Api-Key"] == nil && r.Header["Api-Key"] == nil && !inQuery {
+	if skip || !ok || server.Logs == nil || server.Logs.ShouldLogCredentials && !inQuery || !shownByCaddy(r.Header) && !inQuery {
 		return nil
 	}
 	recorder, ok := w.(caddyhttp.ResponseRecorder)
@@ -46,11 +46,20 @@ func newAccessLine(logger *zap.Logger, w http.ResponseWriter, r *http.Request, i
 			shown.Header[name] = []string{"REDACTED"}
 		}
 	}
+	if !server.Logs.ShouldLogCredentials {
+		hideProtocolKey(shown.Header, "REDACTED")
+	}
 	if inQuery {
 		shown.RequestURI, _, _ = strings.Cut(r.RequestURI, "?")
 		shown.RequestURI += "?REDACTED"
 	}
 	return &accessLine{request: shown, writer: recorder, began: time.Now(), logger: logger}
+}
+
+// shownByCaddy reports whether a header has a key in a field that Caddy does not mask.
+func shownByCaddy(h http.Header) bool {
+	_, ok := protocolKey(h)
+	return ok || h["X-Api-Key"] != nil || h["Api-Key"] != nil
 }
 
 // tells lets the line say what x tells of itself.

@@ -26,6 +26,13 @@ const (
 // and of Azure's. None of them goes on to an instance.
 var keyFields = [...]string{"Authorization", "X-Api-Key", "Api-Key"}
 
+// A browser's WebSocket can set no field but the protocols that it offers. Clients of
+// OpenAI's realtime API send their key as one of them, behind this prefix.
+const (
+	protocolField  = "Sec-Websocket-Protocol"
+	protocolPrefix = "openai-insecure-api-key."
+)
+
 const (
 	keyChallenge   = `Bearer realm="caddy-ai-gateway"`
 	wrongChallenge = keyChallenge + `, error="invalid_token"`
@@ -39,6 +46,7 @@ func (s *store) admits(w http.ResponseWriter, r *http.Request, rt *route, keys *
 	for _, name := range keyFields {
 		delete(r.Header, name)
 	}
+	hideProtocolKey(r.Header, "")
 	if f == nil {
 		return key, true
 	}
@@ -145,6 +153,11 @@ func (r *keyring) of(req *http.Request, basic bool) (key *clientKey, sent bool) 
 			return key, true
 		}
 	}
+	if text, ok := protocolKey(req.Header); ok {
+		if sent, key = true, r.find(text, now); key != nil {
+			return key, true
+		}
+	}
 	if sent || len(r.byUser) == 0 {
 		return nil, sent || basicSent
 	}
@@ -155,6 +168,40 @@ func (r *keyring) of(req *http.Request, basic bool) (key *clientKey, sent bool) 
 		}
 	}
 	return nil, basicSent
+}
+
+// protocolKey returns the key that is offered as a protocol of a WebSocket.
+func protocolKey(h http.Header) (key string, ok bool) {
+	for _, value := range h[protocolField] {
+		for item := range strings.SplitSeq(value, ",") {
+			if key, ok = strings.CutPrefix(strings.Trim(item, " \t"), protocolPrefix); ok {
+				return key, true
+			}
+		}
+	}
+	return "", false
+}
+
+// hideProtocolKey puts shown in the place of keys that are offered as protocols, or takes
+// them out if that is empty. The slices of h are not written to.
+func hideProtocolKey(h http.Header, shown string) {
+	if _, ok := protocolKey(h); !ok {
+		return
+	}
+	var rest []string
+	for _, value := range h[protocolField] {
+		for item := range strings.SplitSeq(value, ",") {
+			if item = strings.Trim(item, " \t"); strings.HasPrefix(item, protocolPrefix) {
+				item = shown
+			}
+			if item != "" {
+				rest = append(rest, item)
+			}
+		}
+	}
+	if delete(h, protocolField); len(rest) > 0 {
+		h[protocolField] = []string{strings.Join(rest, ", ")}
+	}
 }
 
 // sendsKey reports whether r has a field that may hold a key.

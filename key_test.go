@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestKeyFields(t *testing.T) {
 			}
 		}
 	}
+	browser := "Sec-WebSocket-Protocol: realtime,openai-insecure-api-key." + testKey(1) + " , openai-beta.realtime-v1"
+	if got := g.send(t, "POST", chatPath, body, browser); got.status != http.StatusOK {
+		t.Errorf("a key among protocols: got %d %s", got.status, got.body)
+	}
+	if got := plain.last(t).header["Sec-Websocket-Protocol"]; !slices.Equal(got, []string{"realtime, openai-beta.realtime-v1"}) {
+		t.Errorf("the instance is offered the protocols %q", got)
+	}
 	// Of several the first that is known counts, and all are kept back.
 	both := []string{"Authorization: Bearer sk-of-somebody-else", "x-api-key: " + testKey(1), "api-key: x"}
 	if got := g.send(t, "POST", chatPath, strings.Replace(body, `"m"`, `"own"`, 1), both...); got.status != http.StatusOK {
@@ -62,12 +70,12 @@ func TestKeyFields(t *testing.T) {
 		t.Errorf("a query without a key: got %d %s", got.status, got.body)
 	}
 	names := make(map[string]int)
-	for _, r := range g.waitRecords(t, mainFolder, sent+2) {
+	for _, r := range g.waitRecords(t, mainFolder, sent+3) {
 		var meta struct{ Key string }
 		must(t, json.Unmarshal([]byte(r.Meta), &meta))
 		names[meta.Key]++
 	}
-	if names["team-a"] != sent/2+2 || names["by-variable"] != sent/2 {
+	if names["team-a"] != sent/2+3 || names["by-variable"] != sent/2 {
 		t.Errorf("got records by key %v", names)
 	}
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(g.file), "data", "*", "*"))
@@ -92,7 +100,7 @@ func TestKeyNotLogged(t *testing.T) {
 	loadCaddyfile(t, filepath.Join(dir, "Caddyfile"), "http://"+address+" {\n\tlog\n\tai_gateway\n}\n",
 		"\tlog everything {\n\t\toutput file "+logs+"\n\t\tlevel DEBUG\n\t}")
 	g := &gateway{url: "http://" + address}
-	for n, field := range []string{"Authorization: Bearer ", "authorization: bearer ", "x-api-key: ", "api-key: "} {
+	for n, field := range []string{"Authorization: Bearer ", "authorization: bearer ", "x-api-key: ", "api-key: ", "Sec-WebSocket-Protocol: realtime, openai-insecure-api-key."} {
 		for _, path := range []string{chatPath, "/", "/health", "/v1/models", chatPath + "?key=" + testKey(1), chatPath + "?key=" + testKey(7)} {
 			method := "POST"
 			if strings.HasPrefix(path, "/v1/models") || len(path) < 8 {
@@ -106,7 +114,7 @@ func TestKeyNotLogged(t *testing.T) {
 	eventually(t, "the last line of the log", func() bool {
 		read, _ := os.ReadFile(logs)
 		text = string(read)
-		return strings.Count(text, `"handled request"`) >= 32
+		return strings.Count(text, `"handled request"`) >= 60
 	})
 	for _, secret := range []string{testKey(1), testKey(7), testKey(1)[4:], testKey(7)[4:], digestOf(testKey(1)).String()[7:]} {
 		if at := strings.Index(text, secret); at >= 0 {

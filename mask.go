@@ -74,6 +74,9 @@ func clientSecrets(r *http.Request) (secrets [][]byte) {
 			add(strings.TrimPrefix(value, "Bearer "))
 		}
 	}
+	if key, ok := protocolKey(r.Header); ok {
+		add(key)
+	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		name, value, _ := strings.Cut(parameter, "=")
 		name = strings.ToLower(name)
