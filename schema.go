@@ -9,7 +9,7 @@ import (
 // configSchema is the JSON Schema of config.json5 (draft 2020-12), made of
 // [Config], its comments, the parser's defaults and the bounds that check knows.
 //
-//go:generate go test -timeout 5m -run ^TestSchemaIsCurrent$ . -update
+//go:generate go test -timeout 5m -run ^(TestSchemaIsCurrent|TestPagesAreCurrent)$ . -update
 //go:embed config.schema.json
 var configSchema []byte
 

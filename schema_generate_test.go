@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,21 @@ type schemaMaker struct {
 // makeSchema returns the text of config.schema.json.
 func makeSchema(t testing.TB) []byte {
 	t.Helper()
+	text, err := marshalPlain(rootSchema(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, text, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes()
+}
+
+// rootSchema returns the schema of the file as a whole.
+func rootSchema(t testing.TB) *subschema {
+	t.Helper()
 	m := &schemaMaker{docs: make(map[string]string), used: make(map[string]bool)}
 	for _, file := range []string{"config.go", "keys_config.go", "record_config.go", "internal/alert/config.go"} {
 		if err := m.readDocs(file); err != nil {
@@ -117,16 +133,7 @@ func makeSchema(t testing.TB) []byte {
 			t.Errorf("schemaRules has %s, of which there is no member", name)
 		}
 	}
-	text, err := marshalPlain(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := json.Indent(&out, text, "", "  "); err != nil {
-		t.Fatal(err)
-	}
-	out.WriteByte('\n')
-	return out.Bytes()
+	return root
 }
 
 // timeoutsOf returns the members of timeouts that stand for d, by their names.
@@ -179,14 +186,19 @@ func typeName(place, name string) string {
 
 func nameOf(t reflect.Type) string { return typeName(t.PkgPath(), t.Name()) }
 
-// description returns a comment as prose: without the breaks of its lines, and
-// with subject in place of the Go name that it begins with.
+// goLink is a sentence with a link to another Go name, which is for who reads Go.
+var goLink = regexp.MustCompile(`[^.]*\[[A-Z]\w*\][^.]*\.`)
+
+// description returns a comment as prose: without the breaks of its lines and
+// sentences about other Go names, and with subject in place of the Go name that it
+// begins with.
 func (m *schemaMaker) description(goName, subject string) string {
 	doc, ok := m.docs[goName]
 	if !ok || doc == "" {
 		panic(goName + " has no comment")
 	}
 	doc = strings.ReplaceAll(strings.Join(strings.Split(strings.TrimSpace(doc), "\n"), " "), "  ", "\n\n")
+	doc = strings.TrimSpace(goLink.ReplaceAllString(doc, ""))
 	short := goName[strings.LastIndexByte(goName, '.')+1:]
 	rest, ok := strings.CutPrefix(doc, short+" ")
 	if !ok {

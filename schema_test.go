@@ -20,7 +20,7 @@ import (
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
-var update = flag.Bool("update", false, "write config.schema.json anew")
+var update = flag.Bool("update", false, "write config.schema.json and the generated parts of docs anew")
 
 // TestSchemaIsCurrent guards that config.schema.json says what the Go source does.
 func TestSchemaIsCurrent(t *testing.T) {

@@ -57,8 +57,8 @@ type Receiver struct {
 	// Name is what test-alert, logs and metrics call it. The default is its type.
 	Name string `json:"name"`
 
-	// Type is the service, such as dingtalk; [Types] lists all. It may be left out
-	// where the URL's scheme says it.
+	// Type is the service, such as dingtalk. It may be left out where the URL's scheme
+	// says it. [Types] lists all.
 	Type string `json:"type"`
 
 	// URL is the address that the service shows, https://…, with the type beside, or
