@@ -26,14 +26,19 @@ var secrets = []string{
 type block struct {
 	language, text string
 	line           int
+	from           string // the file of the repository that a comment above says it is of
 }
 
 func blocks(t testing.TB, file string) (all []block) {
 	t.Helper()
 	text := read(t, filepath.Join("..", file))
-	fenced := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+	fenced := regexp.MustCompile("(?ms)^(<!-- [\\w./-]+ -->\n)?```(\\w+)\n(.*?)^```$")
 	for _, at := range fenced.FindAllStringSubmatchIndex(text, -1) {
-		all = append(all, block{text[at[2]:at[3]], text[at[4]:at[5]], 1 + strings.Count(text[:at[0]], "\n")})
+		b := block{language: text[at[4]:at[5]], text: text[at[6]:at[7]], line: 1 + strings.Count(text[:at[4]], "\n")}
+		if at[2] >= 0 {
+			b.from = strings.Trim(text[at[2]:at[3]], "<!-> \n")
+		}
+		all = append(all, b)
 	}
 	if n := strings.Count(text, "```"); n != 2*len(all) {
 		t.Errorf("%s: got %d fences, want two for each of %d blocks", file, n, len(all))
