@@ -71,13 +71,16 @@ func TestReadmeMetrics(t *testing.T) {
 }
 
 // TestPrometheusRules guards that the alerts name metrics that there are, and fire when
-// they should and only then.
+// they should and only then, and that the queries of docs are PromQL.
 func TestPrometheusRules(t *testing.T) {
-	text, err := os.ReadFile("examples/prometheus-rules.yml")
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"examples/prometheus-rules.yml", "examples/queries.yml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantMetrics(t, file, string(text))
 	}
-	wantMetrics(t, "prometheus-rules.yml", string(text))
+	runPromtool(t, "check", "rules", "examples/queries.yml")
 	runPromtool(t, "test", "rules", "testdata/prometheus-rules-test.yml")
 }
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -85,6 +86,7 @@ type gateway struct {
 	dir   string
 	// binary takes the place of the one that [build] makes, if it is set before a run.
 	binary string
+	config string // its Caddyfile, that of the example unless it is set
 	cmd    *exec.Cmd
 	log    *log
 	ended  chan struct{} // closed once the process has ended, with err set
@@ -134,7 +136,7 @@ func launch(t testing.TB, env []string) *gateway {
 func (g *gateway) run(t testing.TB, env []string) {
 	t.Helper()
 	g.ended = make(chan struct{})
-	g.cmd = command(t, g.dir, append(env, "CADDY_ADMIN="+g.admin), "run", "--config", "Caddyfile.example")
+	g.cmd = command(t, g.dir, append(env, "CADDY_ADMIN="+g.admin), "run", "--config", cmp.Or(g.config, "Caddyfile.example"))
 	if g.binary != "" {
 		g.cmd.Path = g.binary
 	}
