@@ -164,7 +164,9 @@ func TestD16PackFails(t *testing.T) {
 		})
 	}
 	f("error", syscall.EIO, nil)
-	f("full", syscall.ENOSPC, nil)
+	if !raceDetector { // what runs is the same, only the number differs
+		f("full", syscall.ENOSPC, nil)
+	}
 	// A killed process: nothing works any more, and its locks are gone.
 	unlock := func(d *disk) *disk {
 		for _, n := range d.names {

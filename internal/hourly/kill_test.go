@@ -65,10 +65,11 @@ func childCrash(dir string) {
 	}
 }
 
-// D1, M12: the process is killed 200 times.
+// D1, M12: the process is killed 200 times, of which 20 find whatever the race detector
+// can.
 func TestD1Kill(t *testing.T) {
 	rounds := 200
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		rounds = 20
 	}
 	dir := t.TempDir()
