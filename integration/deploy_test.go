@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -235,7 +236,7 @@ func kubernetes(t testing.TB) (c cluster) {
 	decoder := yaml.NewDecoder(strings.NewReader(read(t, filepath.Join(deployDir, "kubernetes.yaml"))))
 	for {
 		var o object
-		if err := decoder.Decode(&o); err == io.EOF {
+		if err := decoder.Decode(&o); errors.Is(err, io.EOF) {
 			return c
 		} else if err != nil {
 			t.Fatal(err)
@@ -327,7 +328,7 @@ func TestKubernetesConfigMap(t *testing.T) {
 		"/etc/caddy-ai-gateway-keys", keys, "/var/lib/caddy-ai-gateway", t.TempDir())
 	data := kubernetes(t).config.Data
 	turn := func(folder, fleet string) {
-		if err := os.Mkdir(filepath.Join(volume, folder), 0o755); err != nil { //nolint:gosec // as the kubelet does
+		if err := os.Mkdir(filepath.Join(volume, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(volume, folder, "Caddyfile"), edit.Replace(data["Caddyfile"]))
