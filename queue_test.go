@@ -210,7 +210,6 @@ func TestQueueThousand(t *testing.T) {
 		eventually(t, "connections to end", func() bool { return runtime.NumGoroutine() < 100 })
 		runtime.GC() // what is pooled survives one
 		runtime.GC()
-		runtime.GC() // the first one leaves what is pooled for another
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return runtime.NumGoroutine(), int(m.HeapAlloc)
