@@ -27,6 +27,7 @@ type instanceState struct {
 	health   health
 	counts   instanceCounts
 	load     balance.Load
+	facts    atomic.Pointer[facts] // nil until the instance has told something of itself
 	restTold atomic.Bool       // subscribers know that it rests
 	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
 	place    string            // see [entryID]
