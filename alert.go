@@ -275,6 +275,7 @@ var explanations = map[reason]string{
 	reasonTransport:  "slower than a deadline of the Caddyfile's transport",
 	reasonStatus:     "it answers with error statuses",
 	reasonLoading:    "it loads its model",
+	reasonSleeping:   "it sleeps",
 	reasonKey:        "it refuses its api_key",
 	reasonQuota:      "the account of its api_key is empty",
 	reasonModel:      "it does not have the model",

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/alert"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/engine"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
 )
 
@@ -59,6 +60,10 @@ type Config struct {
 
 	// Queue bounds how requests wait while all instances of their model are full.
 	Queue QueueConfig `json:"queue"`
+
+	// Poll says how instances are asked about themselves: whether they are ready, for their
+	// models and, where load_balancing_strategy makes use of it, how much they have to do.
+	Poll PollConfig `json:"poll"`
 
 	// Keys are the clients of the gateway. With them, or keys_file, it asks every client
 	// for a key; with neither it is open to all.
@@ -138,8 +143,10 @@ type InstanceConfig struct {
 	// Headers are set on every request to the instance.
 	Headers map[string]string `json:"headers"`
 
-	// Engine is the server program: vllm, sglang, llama.cpp, ollama, tgi or generic.
-	// It is shown in /health, and sets the default of ask_usage.
+	// Engine is the server program: vllm, sglang, llama.cpp, ollama, tgi or generic. It says
+	// what the server can be asked about itself, is shown in /health, and sets the default
+	// of ask_usage. By default it is found out from what a server at a private address
+	// answers, which does not change ask_usage.
 	Engine string `json:"engine"`
 
 	// AskUsage asks the instance for the usage of streams of chat completions and
@@ -221,6 +228,19 @@ type QueueConfig struct {
 	SpillAfter Seconds `json:"spill_after"`
 }
 
+// PollConfig says how instances are asked about themselves, by GET alone and with their
+// api_key and headers. Those at public addresses are only if they have an engine.
+type PollConfig struct {
+	// Interval is the time between two polls of an instance, in seconds or as a duration,
+	// 0.5 or more; it varies by a tenth, and is longer in fleets of more than 200. 0 polls
+	// none. The default is 2.
+	Interval Seconds `json:"interval"`
+
+	// Timeout bounds each question, in seconds or as a duration, 0.1 to 60. One that is not
+	// answered in time counts against nobody. The default is 2.
+	Timeout Seconds `json:"timeout"`
+}
+
 // maxMaxWaiting bounds max_waiting: each of those who wait keeps its whole request.
 const maxMaxWaiting = 100_000
 
@@ -235,7 +255,7 @@ const (
 
 var (
 	strategies = []string{strategyRoundRobin, strategyLeastConnections, strategyLeastLoad, strategyPrefixAffinity}
-	engines    = []string{"vllm", "sglang", "llama.cpp", "ollama", "tgi", "generic"}
+	engines    = engine.Names()
 )
 
 // Seconds is a time of the file.

@@ -33,7 +33,7 @@ func startFlood(t testing.TB, count int) (w *witness, event string) {
 }
 
 // heap returns the bytes in use.
-func heap() int64 {
+func heapBytes() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
@@ -62,7 +62,7 @@ func TestSlowReaders(t *testing.T) {
 	const clients, events = 32, 6400
 	w, event := startFlood(t, events)
 	g := startGateway(t, fleetWith(`"record": {"enabled": false}, "timeouts": {"stall": 0.3}`, w.URL+"/v1"))
-	before := heap()
+	before := heapBytes()
 	answers := make([]*http.Response, clients)
 	for n := range answers {
 		_, answers[n] = g.asksFor(t)
@@ -81,7 +81,7 @@ func TestSlowReaders(t *testing.T) {
 			}
 		}
 	}
-	grown := (heap() - before) / clients
+	grown := (heapBytes() - before) / clients
 	t.Logf("%d KiB of heap for each slow reader", grown>>10)
 	if grown > 256<<10 {
 		t.Errorf("got %d KiB of heap for each slow reader, want at most 256", grown>>10)

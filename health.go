@@ -28,12 +28,12 @@ type instanceState struct {
 	counts   instanceCounts
 	load     balance.Load
 	facts    atomic.Pointer[facts] // nil until the instance has told something of itself
-	restTold atomic.Bool       // subscribers know that it rests
-	key      [sha256.Size]byte // digest of the key in force, guarded by the store's mu as place
-	place    string            // see [entryID]
-	drain    atomic.Bool       // by the file in force or by hand, also for requests that came before
-	most     atomic.Int64      // max_concurrency of the file in force, also for those
-	drained  bool              // by hand, guarded by the store's mu
+	restTold atomic.Bool           // subscribers know that it rests
+	key      [sha256.Size]byte     // digest of the key in force, guarded by the store's mu as place
+	place    string                // see [entryID]
+	drain    atomic.Bool           // by the file in force or by hand, also for requests that came before
+	most     atomic.Int64          // max_concurrency of the file in force, also for those
+	drained  bool                  // by hand, guarded by the store's mu
 	// newest is the instance of the snapshot in force, nil once it has left the file.
 	newest atomic.Pointer[instance]
 }
@@ -375,6 +375,36 @@ func (h *health) keyChanged(now time.Duration) {
 	}
 	if h.restReason == reasonQuota {
 		h.rest.Store(0)
+	}
+}
+
+// dozes lets the instance rest for wait, as it says of itself that it loads or sleeps. A
+// longer rest stays. What it had in its cache is lost.
+func (h *health) dozes(why reason, now, wait time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := time.Duration(h.rest.Load())
+	if now+wait < rest {
+		return
+	}
+	if (rest <= now || h.restReason != why) && h.load != nil {
+		h.load.Forget()
+	}
+	h.restReason = why
+	h.rest.Store(int64(now + wait))
+	h.usher.ring()
+}
+
+// wakes ends a rest that [health.dozes] began, and no other.
+func (h *health) wakes(now time.Duration) {
+	if h.rest.Load() <= int64(now) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.restReason == reasonLoading || h.restReason == reasonSleeping {
+		h.rest.Store(0)
+		h.usher.ring()
 	}
 }
 

@@ -70,6 +70,7 @@ type Handler struct {
 	ui         ui
 	plain      *http1.Transport // for instances without TLS, or nil
 	transport  transport
+	polls      *http.Transport       // to ask instances by about themselves, or nil
 	goesDirect bool                  // [Handler.direct] may be used
 	policy     reverseproxy.Selector // of the Caddyfile, or nil
 	policyName string
@@ -108,7 +109,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.store, err = acquireStore(h.Config, h.logger); err != nil {
 		return err
 	}
-	if err := h.store.join(ctx, h.policy, h.policyName); err != nil {
+	if err := h.store.join(ctx, h.policy, h.policyName, h.polls); err != nil {
 		return err
 	}
 	h.ui, err = newUI(ctx, h.store)
@@ -138,6 +139,9 @@ func (h *Handler) Cleanup() error {
 	}
 	if h.plain != nil {
 		h.plain.CloseIdle()
+	}
+	if h.polls != nil {
+		h.polls.CloseIdleConnections()
 	}
 	return errors.Join(errs...)
 }

@@ -43,6 +43,7 @@ const (
 	reasonRateLimit  reason = "rate_limit"        // 429
 	reasonOverload   reason = "overload"          // 503 with Retry-After, or 529
 	reasonLoading    reason = "loading"           // 503 while the model is being loaded
+	reasonSleeping   reason = "sleeping"          // it says itself that its model has been put aside
 	reasonKey        reason = "key"               // 401 or 403 for the instance's own key
 	reasonQuota      reason = "quota"             // the provider wants money
 	reasonModel      reason = "model"             // 404: the instance does not have the model

@@ -50,6 +50,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		if plain {
 			h.plain = newPlain(stock.Transport)
 		}
+		h.polls = newPollTransport(stock.Transport)
 	}
 	h.goesDirect = ownPolicy && goesDirect(p) // Caddy's policies look at the proxy's counts
 	h.transport = transport{p.Transport, h.plain}

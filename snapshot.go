@@ -19,6 +19,7 @@ type snapshot struct {
 	errorWindow  time.Duration
 	retries      retries
 	queue        queueBounds
+	polling      polling
 	keepalive    time.Duration
 	record       *recordSettings // nil if nothing is recorded
 	recorder     *recorder       // nil if nothing is recorded
@@ -73,6 +74,7 @@ func (s *store) publish(cfg *Config) error {
 		queue: queueBounds{
 			maxWaiting: cfg.Queue.MaxWaiting, maxWait: time.Duration(cfg.Queue.MaxWait), spillAfter: time.Duration(cfg.Queue.SpillAfter),
 		},
+		polling:   polling{time.Duration(cfg.Poll.Interval), time.Duration(cfg.Poll.Timeout)},
 		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
 		browsed: browsed(cfg), alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
 	})

@@ -107,6 +107,9 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 	s.done.Go(s.watch)
 	s.done.Go(newObserver(s).run)
 	s.done.Go(s.ushers)
+	if pollsEngines {
+		s.done.Go(newPoller(s).run)
+	}
 	return s, nil
 }
 

@@ -37,7 +37,7 @@ func (u *Upstreams) Provision(ctx caddy.Context) error {
 	if u.store, err = acquireStore(u.Config, ctx.Logger()); err != nil {
 		return err
 	}
-	return u.store.join(ctx, nil, "")
+	return u.store.join(ctx, nil, "", nil)
 }
 
 // Cleanup lets go of the file.

@@ -3,6 +3,7 @@ package aigateway
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 
@@ -24,14 +25,16 @@ type voice struct {
 	policy reverseproxy.Selector // of the Caddyfile, or nil, as policyName
 	// policyName is that of the policy's module.
 	policyName string
+	polls      *http.Transport // to ask instances by about themselves; nil for not
 	// started says that all apps of the configuration run. The events app must not be
 	// asked to emit before: its table of handlers is still being filled, without a lock.
 	started atomic.Bool
 }
 
 // join lets the store speak to the configuration of ctx, which is being provisioned,
-// and registers the metrics there. The policy is that of the Caddyfile, or nil.
-func (s *store) join(ctx caddy.Context, policy reverseproxy.Selector, policyName string) error {
+// and registers the metrics there. The policy is that of the Caddyfile, or nil; polls is what
+// instances are asked by about themselves, or nil.
+func (s *store) join(ctx caddy.Context, policy reverseproxy.Selector, policyName string, polls *http.Transport) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
@@ -39,7 +42,7 @@ func (s *store) join(ctx caddy.Context, policy reverseproxy.Selector, policyName
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	v := &voice{ctx: ctx, app: app.(*caddyevents.App), logger: s.logger.Load(), policy: policy, policyName: policyName}
+	v := &voice{ctx: ctx, app: app.(*caddyevents.App), logger: s.logger.Load(), policy: policy, policyName: policyName, polls: polls}
 	if err := v.app.On("started", v); err != nil {
 		return fmt.Errorf("subscribing to the start of the apps: %w", err)
 	}
@@ -77,6 +80,19 @@ func (b *bulletin) lbPolicy() (policy reverseproxy.Selector, name string) {
 		}
 	}
 	return nil, ""
+}
+
+// pollTransport returns what instances are asked by about themselves, of the newest
+// configuration that runs and has it, or nil.
+func (b *bulletin) pollTransport() http.RoundTripper {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range slices.Backward(b.voices) {
+		if v.started.Load() && v.ctx.Err() == nil && v.polls != nil {
+			return v.polls
+		}
+	}
+	return nil
 }
 
 // forget lets go of the configurations that have ended, of which one may be newer

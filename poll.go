@@ -1,0 +1,143 @@
+package aigateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/engine"
+)
+
+// newPollTransport returns the transport that instances are asked by about themselves: with
+// the dialler, proxy and TLS settings of the stock one, and next to no idle connections.
+func newPollTransport(stock *http.Transport) *http.Transport {
+	t := &http.Transport{
+		DialContext: stock.DialContext, Proxy: stock.Proxy, TLSHandshakeTimeout: stock.TLSHandshakeTimeout,
+		DisableKeepAlives: stock.DisableKeepAlives, DisableCompression: true,
+		MaxIdleConns: 4 * maxPolls, MaxIdleConnsPerHost: 1, MaxConnsPerHost: 2, IdleConnTimeout: 4 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10, WriteBufferSize: 1 << 10,
+	}
+	if stock.TLSClientConfig != nil {
+		t.TLSClientConfig = stock.TLSClientConfig.Clone()
+		t.TLSClientConfig.NextProtos = nil
+	}
+	return t
+}
+
+// polled reports whether the instance is asked about itself. One at a public address, as of
+// a cloud, is only if the file says which engine it is: others have nothing to tell.
+func (i *instance) polled() bool { return i.engine != "" || isPrivateHost(hostname(i.host)) }
+
+// like reports whether i, which is the same instance, is asked in the same way.
+func (one *poll) like(i *instance) bool {
+	was := one.newest
+	return was.engine == i.engine && was.authorization == i.authorization &&
+		maps.EqualFunc(was.headers, i.headers, slices.Equal) && maps.Equal(was.paths, i.paths)
+}
+
+// ask asks the instance for what is due, and notes what it says.
+func (one *poll) ask(ctx context.Context, s *store, settings polling, gauges bool) {
+	ctx = context.WithValue(ctx, pollTimeout{}, settings.timeout)
+	if now := clock(); now >= one.survey {
+		told, err := one.server.Survey(ctx)
+		if err != nil && !errors.Is(err, engine.ErrUntold) {
+			one.errors++
+			return
+		}
+		one.learns(told, clock())
+	}
+	before := one.state.inFlight.Load()
+	look, err := one.server.Look(ctx, gauges)
+	now := clock()
+	own := max(before, one.state.inFlight.Load())
+	one.state.load.Observe(balance.Gauges{Running: look.Gauges.Running, Waiting: look.Gauges.Waiting, KV: look.Gauges.KV}, own, now)
+	one.hears(s, look.State, now, 3*settings.interval+settings.timeout)
+	if err != nil {
+		one.errors++
+		one.survey = 0 // it may be another one when it answers again
+		return
+	}
+	one.errors = 0
+}
+
+// learns keeps what the instance has told of itself.
+func (one *poll) learns(told engine.Facts, now time.Duration) {
+	one.survey = now + surveyTime
+	switch told.Engine {
+	case "": // it is in trouble
+		one.survey = now + longestSilence
+		return
+	case engine.Generic:
+		one.survey = now + seldomTime
+	}
+	one.state.facts.Store(&facts{Facts: told, detected: one.engine == "", at: now})
+}
+
+// hears lets the instance rest for wait while it loads or sleeps, and ends that rest as soon
+// as it says that it is ready.
+func (one *poll) hears(s *store, state engine.State, now, wait time.Duration) {
+	if state != engine.Unknown {
+		if one.told != engine.Unknown && one.told != state {
+			one.survey = 0 // what it did not tell while it loaded
+		}
+		one.told = state
+	}
+	switch h := &one.state.health; state {
+	case engine.Loading:
+		h.dozes(reasonLoading, now, wait)
+		s.events.rests(one.instance)
+	case engine.Sleeping:
+		h.dozes(reasonSleeping, now, wait)
+		s.events.rests(one.instance)
+	case engine.Ready:
+		h.wakes(now)
+	}
+}
+
+// pollTimeout is the key of a context's time for each question.
+type pollTimeout struct{}
+
+var errTooLong = errors.New("answer is too long")
+
+// get asks the instance for a path, with its own key and headers.
+func (one *poll) get(ctx context.Context, path string) (engine.Answer, error) {
+	timeout, _ := ctx.Value(pollTimeout{}).(time.Duration)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	rt := &route{path: path}
+	if rest, ok := strings.CutPrefix(path, "/v1"); ok {
+		rt.rest = rest
+	}
+	target, query := one.target(rt)
+	u := url.URL{Scheme: one.scheme, Host: one.host, Path: target, RawQuery: query}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return engine.Answer{}, err
+	}
+	r.Header.Set("User-Agent", "caddy-ai-gateway")
+	if one.authorization != "" {
+		r.Header.Set("Authorization", one.authorization)
+	}
+	maps.Copy(r.Header, one.headers)
+	res, err := one.transport.RoundTrip(r)
+	if err != nil {
+		return engine.Answer{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, engine.MaxAnswer+1))
+	if err != nil {
+		return engine.Answer{}, fmt.Errorf("reading the answer: %w", err)
+	}
+	if len(body) > engine.MaxAnswer {
+		return engine.Answer{}, errTooLong
+	}
+	return engine.Answer{Status: res.StatusCode, Server: res.Header.Get("Server"), Body: body}, nil
+}
