@@ -80,10 +80,13 @@ func (c *Config) check(ch *checker) {
 		ch.report([]any{"queue", "max_waiting"}, "got %d, want 0 to %d", c.Queue.MaxWaiting, maxMaxWaiting)
 	}
 	if c.Poll.Interval != 0 && c.Poll.Interval < Seconds(500*time.Millisecond) {
-		ch.report([]any{"poll", "interval"}, "got %v, want 0 or 0.5 seconds and more", time.Duration(c.Poll.Interval))
+		ch.report([]any{"poll", "interval"}, "got less than half a second, want 0 or 0.5 and more")
 	}
-	if c.Poll.Timeout < Seconds(100*time.Millisecond) || c.Poll.Timeout > Seconds(time.Minute) {
-		ch.report([]any{"poll", "timeout"}, "got %v, want 0.1 to 60 seconds", time.Duration(c.Poll.Timeout))
+	switch {
+	case c.Poll.Timeout < Seconds(100*time.Millisecond):
+		ch.report([]any{"poll", "timeout"}, "got less than a tenth of a second, want 0.1 to 60")
+	case c.Poll.Timeout > Seconds(time.Minute):
+		ch.report([]any{"poll", "timeout"}, "got more than a minute, want 0.1 to 60")
 	}
 	if c.StreamKeepalive > 0 && c.StreamKeepalive < Seconds(1e9) {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")

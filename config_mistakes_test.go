@@ -113,7 +113,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, poll, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
 	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
@@ -306,6 +306,10 @@ func TestConfigBadValues(t *testing.T) {
 	const one = `{instances: [{url: 'http://h/v1', model_name: 'm'}], queue: `
 	f(one+`{max_waiting: -1}}`, `1:75: queue.max_waiting: got -1, want 0 to 100000`)
 	f(one+`{max_waiting: 100001}}`, `1:75: queue.max_waiting: got 100001, want 0 to 100000`)
+	const polled = `{instances: [{url: 'http://h/v1', model_name: 'm'}], poll: `
+	f(polled+`{interval: 0.4}}`, `1:71: poll.interval: got less than half a second, want 0 or 0.5 and more`)
+	f(polled+`{timeout: 0}}`, `1:70: poll.timeout: got less than a tenth of a second, want 0.1 to 60`)
+	f(polled+`{timeout: 61}}`, `1:70: poll.timeout: got more than a minute, want 0.1 to 60`)
 	f(with(`api_key: 'a\nb'`), `1:24: instances[0].api_key: holds a character that no header can carry`)
 	f(with(`engine: 'vllm '`), `1:23: instances[0].engine: want one of vllm, sglang, llama.cpp, ollama, tgi, generic`)
 	f(with(`engine: 'VLLM'`), `1:23: instances[0].engine: want one of vllm, sglang, llama.cpp, ollama, tgi, generic`)

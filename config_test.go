@@ -46,6 +46,7 @@ func ancestorConfig(dir string) *Config {
 		ErrorThreshold:        10,
 		ErrorWindow:           seconds(300),
 		AlertCooldown:         seconds(300),
+		Poll:                  PollConfig{Interval: seconds(2), Timeout: seconds(2)},
 		Alerts: alert.Config{
 			GroupWait: seconds(30), GroupInterval: seconds(300), Repeat: seconds(4 * 3600), ErrorRate: 0.2, KeepState: true, Cooldown: 300 * time.Second,
 		},
@@ -104,7 +105,7 @@ func TestConfigDefaults(t *testing.T) {
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
-		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
+		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, poll: {interval: null, timeout: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null,
 		alerts: {name: null, receivers: null, group_wait: null, group_interval: null, repeat: null, error_rate: null, slow_first_token: null, keep_state: null}}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
@@ -123,7 +124,7 @@ func TestConfigMembers(t *testing.T) {
 			timeouts: {total: '1h'},
 		}],
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, stall: 5, total: 0},
-		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, stream_keepalive: 15,
+		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, poll: {interval: 0, timeout: '1m'}, stream_keepalive: 15,
 		record: {
 			enabled: false, raw: 'always', complete_only: true, endpoints: ['chat'], sample: 0.5, opt_out: false, redact: ['a+'], utc: true,
 			min_free: 0, max_age: '24h', max_size: 1e9, compress: 'zstd',
@@ -152,7 +153,7 @@ func TestConfigMembers(t *testing.T) {
 			MaxAge: seconds(86400), MaxSize: 1e9, Compress: "zstd",
 		},
 		Retries: RetriesConfig{Attempts: 5, Time: seconds(60), Ratio: 0.5, MaxBody: 1e6},
-		Queue:   QueueConfig{MaxWaiting: 1000, MaxWait: seconds(60), SpillAfter: seconds(5)}, StreamKeepalive: seconds(15),
+		Queue:   QueueConfig{MaxWaiting: 1000, MaxWait: seconds(60), SpillAfter: seconds(5)}, Poll: PollConfig{Timeout: seconds(60)}, StreamKeepalive: seconds(15),
 		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),
 		AlertCooldown: seconds(9),
 		Alerts: alert.Config{

@@ -46,6 +46,9 @@ var schemaRules = map[string]schemaRule{
 	"QueueConfig.MaxWait":    {examples: []any{30, "1m"}},
 	"QueueConfig.SpillAfter": {examples: []any{5}},
 
+	"PollConfig.Interval": {least: 0.5, orZero: true, examples: []any{5}},
+	"PollConfig.Timeout":  {least: 0.1, most: 60},
+
 	"InstanceConfig.URL": {
 		required: true, text: &subschema{Pattern: schemaURL},
 		examples: []any{"http://10.0.0.1:8000/v1"},

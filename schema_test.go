@@ -120,6 +120,7 @@ var beyondSchema = []struct{ words, sample string }{
 	{`want a URL that begins with pushplus`, receiver(`type: 'pushplus', url: 'https://h'`)},
 	{`missing token`, receiver(`url: 'pushplus://'`)},
 	{`more than an hour`, setting(`alerts: {group_wait: '2h'}`)},
+	{`more than a minute`, setting(`poll: {timeout: '2m'}`)},
 	{`less than`, setting(`error_window: '500ms'`)},
 	{`outside of 0 to 10 years`, setting(`error_window: '100000h'`)},
 	{`number is out of range`, with(`max_concurrency: 1e19`)},

@@ -258,6 +258,7 @@ var texts = map[string][2]string{
 	"reason.rate_limit":        {"too many requests (429)", "请求过多（429）"},
 	"reason.overload":          {"overloaded", "过载"},
 	"reason.loading":           {"loading its model", "正在加载模型"},
+	"reason.sleeping":          {"sleeps, its model is put aside", "休眠中，模型已卸下"},
 	"reason.key":               {"refuses the gateway's key", "拒绝网关的密钥"},
 	"reason.quota":             {"account without money", "账户余额不足"},
 	"reason.model":             {"does not have the model", "没有该模型"},
