@@ -1,9 +1,11 @@
 package aigateway
 
 import (
+	"math"
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/engine"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // facts is what an instance has told of itself: engine.Facts has its engine, version and
@@ -35,4 +37,32 @@ func (i *instance) context(model string) int {
 		m = f.Models[0]
 	}
 	return m.Context
+}
+
+// maxToldAge is how long people are shown what an instance said of its load.
+const maxToldAge = time.Minute
+
+// toldLoad is what an instance said of its load, and when. It is immutable.
+type toldLoad struct {
+	engine.Gauges
+	at time.Duration
+}
+
+// tells reports whether g says anything of a load.
+func tells(g engine.Gauges) bool {
+	return !math.IsNaN(g.Running) || !math.IsNaN(g.Waiting) || !math.IsNaN(g.KV)
+}
+
+// report words the load for people.
+func (l *toldLoad) report(now time.Duration) *page.EngineLoad {
+	number := func(value float64) *float64 {
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			return nil
+		}
+		return &value
+	}
+	return &page.EngineLoad{
+		Running: number(l.Running), Waiting: number(l.Waiting), KV: number(l.KV), PrefixHits: number(l.Hits / l.Queries),
+		Age: (now - l.at).Seconds(),
+	}
 }

@@ -81,7 +81,7 @@ func (p *pool) status(snap *snapshot, now time.Duration) page.Model {
 func (i *instance) status(snap *snapshot, now time.Duration) page.Instance {
 	v := i.state.health.view(now, snap.errorWindow)
 	st := page.Instance{
-		ID: i.id, Name: i.name, Address: i.host + i.base, Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine,
+		ID: i.id, Name: i.name, Address: i.host + i.base, Weight: i.weight, UpstreamModel: i.upstreamModel,
 		State: page.InstanceState(v.phase.String()), Reason: string(v.why), WaitSeconds: v.wait.Seconds(),
 		InFlight: i.state.inFlight.Load(), MaxConcurrency: i.maxConcurrency,
 	}
@@ -97,6 +97,8 @@ func (i *instance) status(snap *snapshot, now time.Duration) page.Instance {
 	case rest > 0 && (v.phase == serving || v.phase == ramping):
 		st.State, st.Reason = page.Resting, string(why)
 	}
+	e := i.engineReport(now)
+	st.Engine, st.EngineDetected, st.EngineVersion, st.Context, st.EngineLoad = e.Engine, e.EngineDetected, e.EngineVersion, e.Context, e.EngineLoad
 	numbers := i.statistics(now)
 	fillNumbers(&st, &numbers)
 	return st

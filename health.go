@@ -27,13 +27,14 @@ type instanceState struct {
 	health   health
 	counts   instanceCounts
 	load     balance.Load
-	facts    atomic.Pointer[facts] // nil until the instance has told something of itself
-	restTold atomic.Bool           // subscribers know that it rests
-	key      [sha256.Size]byte     // digest of the key in force, guarded by the store's mu as place
-	place    string                // see [entryID]
-	drain    atomic.Bool           // by the file in force or by hand, also for requests that came before
-	most     atomic.Int64          // max_concurrency of the file in force, also for those
-	drained  bool                  // by hand, guarded by the store's mu
+	facts    atomic.Pointer[facts]    // nil until the instance has told something of itself
+	told     atomic.Pointer[toldLoad] // for people; nil until it has told of its load
+	restTold atomic.Bool              // subscribers know that it rests
+	key      [sha256.Size]byte        // digest of the key in force, guarded by the store's mu as place
+	place    string                   // see [entryID]
+	drain    atomic.Bool              // by the file in force or by hand, also for requests that came before
+	most     atomic.Int64             // max_concurrency of the file in force, also for those
+	drained  bool                     // by hand, guarded by the store's mu
 	// newest is the instance of the snapshot in force, nil once it has left the file.
 	newest atomic.Pointer[instance]
 }

@@ -59,6 +59,9 @@ func (one *poll) ask(ctx context.Context, s *store, settings polling, gauges boo
 	now := clock()
 	own := max(before, one.state.inFlight.Load())
 	one.state.load.Observe(balance.Gauges{Running: look.Gauges.Running, Waiting: look.Gauges.Waiting, KV: look.Gauges.KV}, own, now)
+	if tells(look.Gauges) {
+		one.state.told.Store(&toldLoad{look.Gauges, now})
+	}
 	one.hears(s, look.State, now, 3*settings.interval+settings.timeout)
 	if err != nil {
 		one.errors++

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/page"
 )
 
 // serveOwn answers the paths that no instance is asked for.
@@ -105,8 +107,34 @@ type instanceReport struct {
 	Reason            reason  `json:"reason,omitempty"` // of the ejection
 	Wait              float64 `json:"wait,omitempty"`   // seconds until its trial, or until slow start or a rest is over
 	UpstreamModel     string  `json:"upstream_model,omitempty"`
-	Engine            string  `json:"engine,omitempty"`
-	MaxConcurrency    int     `json:"max_concurrency,omitempty"`
+	engineReport
+	MaxConcurrency int `json:"max_concurrency,omitempty"`
+}
+
+// engineReport is what an instance says of itself.
+type engineReport struct {
+	Engine         string           `json:"engine,omitempty"`          // as the file says, or as it was detected
+	EngineDetected bool             `json:"engine_detected,omitempty"` // the file does not say
+	EngineVersion  string           `json:"engine_version,omitempty"`
+	Context        int              `json:"context,omitempty"`     // tokens of prompt and answer; 0 if not known
+	EngineLoad     *page.EngineLoad `json:"engine_load,omitempty"` // nil if it does not tell
+}
+
+func (i *instance) engineReport(now time.Duration) engineReport {
+	r := engineReport{Engine: i.engine}
+	if f := i.state.facts.Load(); f != nil {
+		r.EngineVersion = f.Version
+		if i.engine == "" {
+			r.Engine, r.EngineDetected = string(f.Engine), true
+		}
+		if i.model != anyModel {
+			r.Context = i.context(i.model)
+		}
+	}
+	if l := i.state.told.Load(); l != nil && now-l.at < maxToldAge {
+		r.EngineLoad = l.report(now)
+	}
+	return r
 }
 
 func (h *Handler) health(snap *snapshot) healthReport {
@@ -127,7 +155,7 @@ func (h *Handler) health(snap *snapshot) healthReport {
 			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
 			RecentErrors: v.failures, ErrorRate: float64(v.failures) / float64(max(v.results, 1)), Name: i.name, Tier: i.tier.String(),
 			State: i.standing(v), Reason: v.why, Wait: v.wait.Seconds(),
-			Weight: i.weight, UpstreamModel: i.upstreamModel, Engine: i.engine, MaxConcurrency: i.maxConcurrency,
+			Weight: i.weight, UpstreamModel: i.upstreamModel, engineReport: i.engineReport(now), MaxConcurrency: i.maxConcurrency,
 		}
 	}
 	return report

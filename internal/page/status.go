@@ -75,6 +75,10 @@ type Instance struct {
 	Weight            int           `json:"weight"`
 	UpstreamModel     string        `json:"upstream_model,omitempty"` // what it calls the model, if not the same
 	Engine            string        `json:"engine,omitempty"`
+	EngineDetected    bool          `json:"engine_detected,omitempty"` // the file does not say which it is
+	EngineVersion     string        `json:"engine_version,omitempty"`
+	Context           int           `json:"context,omitempty"`     // tokens; 0: not known
+	EngineLoad        *EngineLoad   `json:"engine_load,omitempty"` // as it last told; nil: it does not
 	State             InstanceState `json:"state"`
 	By                string        `json:"by,omitempty"`           // who lets it drain, or took it out: "file", "api" or "both"
 	Reason            string        `json:"reason,omitempty"`       // of the state, in a word such as "connect"
@@ -88,6 +92,15 @@ type Instance struct {
 	ErrorShare        float64       `json:"error_share"`
 	LastError         *LastError    `json:"last_error,omitempty"`
 	Spark             *Spark        `json:"spark,omitempty"`
+}
+
+// EngineLoad is what a server says of how much it has to do. What it does not tell is nil.
+type EngineLoad struct {
+	Running    *float64 `json:"running,omitempty"`      // requests that are computed
+	Waiting    *float64 `json:"waiting,omitempty"`      // requests that wait inside of the server
+	KV         *float64 `json:"kv_cache,omitempty"`     // used share, 0 to 1
+	PrefixHits *float64 `json:"prefix_cache,omitempty"` // share of all prompts' tokens that were cached, 0 to 1
+	Age        float64  `json:"age_seconds"`            // since it told
 }
 
 // InstanceState is where an instance stands between serving and being left out.

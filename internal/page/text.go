@@ -95,6 +95,8 @@ var texts = map[string][2]string{
 	"more.address":         {"Address", "地址"},
 	"more.upstream_model":  {"Its name for the model", "实例上的模型名"},
 	"more.engine":          {"Engine", "引擎"},
+	"more.detected":        {"(detected)", "（自动识别）"},
+	"more.context":         {"Context, tokens", "上下文（词元）"},
 	"more.weight":          {"Weight", "权重"},
 	"more.tier":            {"Tier", "层级"},
 	"more.max_concurrency": {"At most in flight", "并发上限"},
