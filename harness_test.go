@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -224,6 +225,7 @@ func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
 		w.mu.Lock()
 		w.seen = append(w.seen, seenRequest{r.Method, r.RequestURI, r.Host, string(body), r.ContentLength, r.Header.Clone()})
 		w.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer(rw, r)
 	}))
 	t.Cleanup(w.Close)

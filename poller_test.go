@@ -38,8 +38,10 @@ func startAskable(t testing.TB, answers map[string]http.HandlerFunc) *askable {
 	a := &askable{answers: answers}
 	a.witness = startWitness(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
-			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, `{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}`)
+			body, _ := io.ReadAll(r.Body)
+			kind, text := chatAnswer(body)
+			w.Header().Set("Content-Type", kind)
+			io.WriteString(w, text)
 			return
 		}
 		a.mu.Lock()
