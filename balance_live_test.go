@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,13 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/echomodel"
-	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
 )
 
 // liveEngine is a stand-in that acts like vLLM, behind a real socket.
@@ -87,8 +88,8 @@ func live(t *testing.T, strategy string, engines []echomodel.VLLM, workers int, 
 			running = append(running, e)
 			entries = append(entries, fmt.Sprintf(`{"url": "%s/v1", "model_name": "m"}`, e.url))
 		}
-		g := startGateway(t, fmt.Sprintf(`{"load_balancing_strategy": %q, "record": {"enabled": false}, "instances": [%s]}`, strategy, strings.Join(entries, ",")))
-		stop := g.polls(t, running)
+		g := startGateway(t, fmt.Sprintf(`{"load_balancing_strategy": %q, "record": {"enabled": false}, "poll": {"interval": 0.5}, "instances": [%s]}`, strategy, strings.Join(entries, ",")))
+		g.asksEngines()
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		began := time.Now()
@@ -105,7 +106,6 @@ func live(t *testing.T, strategy string, engines []echomodel.VLLM, workers int, 
 		}
 		wg.Wait()
 		f.took = time.Since(began)
-		stop()
 		slices.Sort(f.ttft)
 		var queries, hits float64
 		for _, e := range running {
@@ -123,31 +123,6 @@ func live(t *testing.T, strategy string, engines []echomodel.VLLM, workers int, 
 			f.mean().Round(time.Millisecond), f.quantile(0.5).Round(time.Millisecond), f.quantile(0.99).Round(time.Millisecond), 100*f.hits)
 	})
 	return f
-}
-
-// polls reads the engines' gauges for the gateway until stop is called.
-func (g *gateway) polls(t *testing.T, engines []*liveEngine) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	instances := g.store.snapshot().fleet.instances
-	go func() {
-		defer close(ended)
-		for {
-			for n, e := range engines {
-				m := e.metrics(t)
-				gauges := balance.Gauges{Running: m["vllm:num_requests_running"], Waiting: m["vllm:num_requests_waiting"], KV: m["vllm:kv_cache_usage_perc"]}
-				instances[n].state.load.Observe(gauges, instances[n].state.inFlight.Load(), clock())
-			}
-			select {
-			case <-done:
-				return
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}()
-	return func() {
-		close(done)
-		<-ended
-	}
 }
 
 // hears sends a chat as a stream and returns what the model says, who has answered, and how
@@ -257,5 +232,59 @@ func TestLiveUnequal(t *testing.T) {
 		if math.Abs(f.hits-turns.hits) > 0.1 {
 			t.Errorf("%s: %.2f of the prompts were cached, want as with round_robin: %.2f", strategy, f.hits, turns.hits)
 		}
+	}
+}
+
+// TestLiveOthers guards that least_load sees by an engine's gauges what others ask of it, and
+// leaves it to them: without the poller it gets as much as the idle engines.
+func TestLiveOthers(t *testing.T) {
+	const requests = 16 // fewer than those of others and the ones of these that wait together
+	share := func(polls bool) int {
+		busy, idle := startEngine(t, echomodel.VLLM{Seqs: 2, Prefill: caddy.Duration(time.Second)}), startEngine(t, echomodel.VLLM{})
+		g := startGateway(t, polled(strategyLeastLoad, entry(busy.url+"/v1", `, "name": "busy"`), entry(idle.url+"/v1", `, "name": "idle"`)))
+		others, stop := context.WithCancel(t.Context())
+		var clients sync.WaitGroup
+		defer clients.Wait()
+		defer stop()
+		for n := range 12 { // ask the engine directly, again and again
+			clients.Go(func() {
+				for k := 0; others.Err() == nil; k++ {
+					text := fmt.Sprintf("%d.%d %s", n, k, strings.Repeat("x", 1600)) // 0.4 s
+					r, _ := http.NewRequestWithContext(others, http.MethodPost, busy.url+chatPath, strings.NewReader(`{"model":"m","messages":[`+said("user", text)+`]}`))
+					if res, err := client.Do(r); err == nil {
+						io.Copy(io.Discard, res.Body)
+						res.Body.Close()
+					}
+				}
+			})
+		}
+		eventually(t, "the engine to be busy", func() bool { return busy.metrics(t)["vllm:num_requests_waiting"] > 5 })
+		if polls {
+			g.asksEngines()
+			eventually(t, "the gauges", func() bool {
+				load, _, ok := g.stateOf(0).load.Observed()
+				_, _, both := g.stateOf(1).load.Observed()
+				return ok && both && load.Waiting > 5
+			})
+		}
+		var count atomic.Int64
+		var askers sync.WaitGroup
+		for range requests { // at once, so that their own counts share them out
+			askers.Go(func() {
+				if g.goes(t, chatPath, chat("")) == "busy" {
+					count.Add(1)
+				}
+			})
+		}
+		askers.Wait()
+		return int(count.Load())
+	}
+	with, without := share(true), share(false)
+	t.Logf("of %d requests the busy engine got %d with gauges and %d without", requests, with, without)
+	if with > requests/8 {
+		t.Errorf("the busy engine got %d of %d requests, want at most an eighth", with, requests)
+	}
+	if without < requests/4 {
+		t.Errorf("without gauges it got %d of %d, want as good as half: the test shows nothing", without, requests)
 	}
 }

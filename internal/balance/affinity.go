@@ -80,7 +80,7 @@ func (p *Prompt) known(t *Table) int {
 func (s *Set) soonest(p *Prompt, known int, a Ask, usable func(n int) bool) int {
 	best, least := s.LeastLoad(a, usable), math.Inf(1)
 	if best >= 0 {
-		least = wait*s.load(best, a.Now, 0) + float64(a.Tokens(0))
+		least = wait*s.load(best, a, 0) + float64(a.Tokens(0))
 	}
 	for k := known - 1; k >= 0; k-- {
 		if k < known-1 && p.seen[k] == p.seen[k+1] {
@@ -93,7 +93,7 @@ func (s *Set) soonest(p *Prompt, known int, a Ask, usable func(n int) bool) int 
 			if n < 0 {
 				continue
 			}
-			if time := wait*s.load(n, a.Now, 0) + tokens; time < least && usable(n) {
+			if time := wait*s.load(n, a, 0) + tokens; time < least && usable(n) {
 				best, least, p.Cached = n, time, cached
 			}
 		}
@@ -110,7 +110,7 @@ func (s *Set) limit(a Ask, usable func(n int) bool) float64 {
 	load, weights, some := 0.0, 0, 0
 	for range count {
 		if usable(at) {
-			load += s.servers[at].Load.Tokens(a.Now)
+			load += a.load(s.servers[at].Load)
 			weights += s.servers[at].Weight
 			some++
 		}
@@ -133,7 +133,7 @@ func (s *Set) holder(m marks, a Ask, limit float64, usable func(n int) bool) int
 		if n < 0 {
 			continue
 		}
-		if load := s.load(n, a.Now, 0); load <= limit && usable(n) {
+		if load := s.load(n, a, 0); load <= limit && usable(n) {
 			best, limit = n, load
 		}
 	}
@@ -151,7 +151,7 @@ func (s *Set) rendezvous(key uint64, lead float64, a Ask, limit float64, usable 
 	first, second := -1, -1
 	highest, next := math.Inf(-1), math.Inf(-1)
 	for range count {
-		if rank := s.rank(at, key); rank > next && s.load(at, a.Now, 0) <= limit && usable(at) {
+		if rank := s.rank(at, key); rank > next && s.load(at, a, 0) <= limit && usable(at) {
 			if rank > highest {
 				second, next = first, highest
 				first, highest = at, rank
@@ -163,7 +163,7 @@ func (s *Set) rendezvous(key uint64, lead float64, a Ask, limit float64, usable 
 			at = 0
 		}
 	}
-	if tokens := a.Tokens(0); second >= 0 && s.load(first, a.Now, tokens) > lead*s.load(second, a.Now, tokens) {
+	if tokens := a.Tokens(0); second >= 0 && s.load(first, a, tokens) > lead*s.load(second, a, tokens) {
 		return second
 	}
 	return first

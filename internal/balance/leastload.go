@@ -14,7 +14,7 @@ func (s *Set) LeastLoad(a Ask, usable func(n int) bool) int {
 		return first
 	}
 	tokens := a.Tokens(0)
-	if s.load(second, a.Now, tokens) < s.load(first, a.Now, tokens) {
+	if s.load(second, a, tokens) < s.load(first, a, tokens) {
 		return second
 	}
 	return first

@@ -15,7 +15,7 @@ const (
 	// oldest is the age at which gauges count for nothing: less than a hundredth is left.
 	oldest = 7 * HalfLife
 	// mostRequests is more than any engine holds: a gauge above it is a mistake.
-	mostRequests = 1e6
+	mostRequests = 1e5
 	// roomyKV is the use of a KV cache up to which an engine feels nothing of it.
 	roomyKV = 0.8
 	// fullKV is by how much a full KV cache lengthens what there is to do: vLLM then throws
