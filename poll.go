@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ func newPollTransport(stock *http.Transport) *http.Transport {
 		DialContext: stock.DialContext, Proxy: stock.Proxy, TLSHandshakeTimeout: stock.TLSHandshakeTimeout,
 		DisableKeepAlives: stock.DisableKeepAlives, DisableCompression: true,
 		MaxIdleConns: 4 * maxPolls, MaxIdleConnsPerHost: 1, MaxConnsPerHost: 2, IdleConnTimeout: 4 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10, WriteBufferSize: 1 << 10,
+		MaxResponseHeaderBytes: 64 << 10, WriteBufferSize: 1 << 10, ReadBufferSize: 32 << 10,
 	}
 	if stock.TLSClientConfig != nil {
 		t.TLSClientConfig = stock.TLSClientConfig.Clone()
@@ -135,12 +136,13 @@ func (one *poll) get(ctx context.Context, path string) (engine.Answer, error) {
 		return engine.Answer{}, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, engine.MaxAnswer+1))
-	if err != nil {
+	one.body.Reset()
+	if _, err := one.body.ReadFrom(io.LimitReader(res.Body, engine.MaxAnswer+1)); err != nil {
 		return engine.Answer{}, fmt.Errorf("reading the answer: %w", err)
 	}
-	if len(body) > engine.MaxAnswer {
+	if one.body.Len() > engine.MaxAnswer {
+		one.body = bytes.Buffer{}
 		return engine.Answer{}, errTooLong
 	}
-	return engine.Answer{Status: res.StatusCode, Server: res.Header.Get("Server"), Body: body}, nil
+	return engine.Answer{Status: res.StatusCode, Server: res.Header.Get("Server"), Body: one.body.Bytes()}, nil
 }

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"container/heap"
 	"context"
 	"math/rand/v2"
@@ -66,6 +67,7 @@ type poll struct {
 	place     int           // in the heap, -1 while it is being asked
 	gone      bool          // not in the snapshot any more
 	told      engine.State  // of the last look that told one
+	body      bytes.Buffer  // of the answer that is being read
 }
 
 func newPoller(s *store) *poller {

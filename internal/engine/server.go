@@ -14,7 +14,7 @@ const MaxAnswer = 1 << 20
 type Answer struct {
 	Status int
 	Server string // the header of that name
-	Body   []byte // whole; not kept
+	Body   []byte // whole; valid until the next question
 }
 
 // Get asks for a path below the server's root, such as /metrics, or of its OpenAI API, which
@@ -69,6 +69,7 @@ func (s *Server) Survey(ctx context.Context) (Facts, error) {
 	if err != nil {
 		return s.facts, err
 	}
+	models, untold := readModels(list) // now, for the answer to another question may take its place
 	if !s.given {
 		name, err := s.detect(ctx, list)
 		if err != nil {
@@ -78,8 +79,7 @@ func (s *Server) Survey(ctx context.Context) (Facts, error) {
 			s.facts = Facts{Engine: name}
 		}
 	}
-	models, err := readModels(list)
-	if err == nil || list.Status == http.StatusNotFound {
+	if err = untold; err == nil || list.Status == http.StatusNotFound {
 		models, err = s.complete(ctx, models)
 	}
 	if err != nil {
