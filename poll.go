@@ -81,6 +81,7 @@ func (one *poll) learns(told engine.Facts, now time.Duration) {
 		return
 	case engine.Generic:
 		one.survey = now + seldomTime
+	default:
 	}
 	one.state.facts.Store(&facts{Facts: told, detected: one.engine == "", at: now})
 }
@@ -103,6 +104,7 @@ func (one *poll) hears(s *store, state engine.State, now, wait time.Duration) {
 		s.events.rests(one.instance)
 	case engine.Ready:
 		h.wakes(now)
+	default:
 	}
 }
 

@@ -148,99 +148,152 @@ func TestProfiles(t *testing.T) {
 		gauges  Gauges // Running, Waiting, KV, Queries, Hits
 	}{
 		{
-			"vLLM", "", map[string]Answer{
+			"vLLM", "",
+			map[string]Answer{
 				"/v1/models": vllmModels, "/version": text(200, `{"version":"0.11.0"}`), "/metrics": vllm011, "/is_sleeping": text(200, `{"is_sleeping":false}`),
 			},
-			Facts{VLLM, "0.11.0", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}}, nil, Ready, Gauges{20, 3, 0.375, 1.2e6, 9e5},
+			Facts{VLLM, "0.11.0", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}},
+			nil, Ready,
+			Gauges{20, 3, 0.375, 1.2e6, 9e5},
 		},
 		{
-			"vLLM of old", "", map[string]Answer{"/v1/models": vllmModels, "/metrics": vllm066},
-			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}}, nil, Unknown, Gauges{4, 0, 0.9834, 100, 25},
+			"vLLM of old", "",
+			map[string]Answer{"/v1/models": vllmModels, "/metrics": vllm066},
+			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}},
+			nil, Unknown,
+			Gauges{4, 0, 0.9834, 100, 25},
 		},
 		{
-			"vLLM asleep", VLLM, map[string]Answer{"/v1/models": vllmModels, "/metrics": vllm066, "/is_sleeping": text(200, `{"is_sleeping":true}`)},
-			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}}, nil, Sleeping, Gauges{4, 0, 0.9834, 100, 25},
+			"vLLM asleep", VLLM,
+			map[string]Answer{"/v1/models": vllmModels, "/metrics": vllm066, "/is_sleeping": text(200, `{"is_sleeping":true}`)},
+			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}},
+			nil, Sleeping,
+			Gauges{4, 0, 0.9834, 100, 25},
 		},
 		{
-			"vLLM asleep by its metrics", VLLM, map[string]Answer{"/v1/models": vllmModels, "/metrics": text(200,
+			"vLLM asleep by its metrics", VLLM,
+			map[string]Answer{"/v1/models": vllmModels, "/metrics": text(200,
 				"vllm:engine_sleep_state{engine=\"0\",sleep_state=\"awake\"} 0.0\nvllm:engine_sleep_state{engine=\"0\",sleep_state=\"discard_all\"} 1.0\n")},
-			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}}, nil, Sleeping, Gauges{none, none, none, none, none},
+			Facts{VLLM, "", []Model{{"Qwen/Qwen3-32B", 40960}, {"sql-lora", 0}}},
+			nil, Sleeping,
+			Gauges{none, none, none, none, none},
 		},
 		{
-			"vLLM that wants a key", "", map[string]Answer{"/v1/models": text(401, `{"error":"Unauthorized"}`), "/version": text(200, `{"version":"0.11.0"}`), "/metrics": vllm066},
-			Facts{VLLM, "", nil}, ErrUntold, Unknown, Gauges{4, 0, 0.9834, 100, 25},
+			"vLLM that wants a key", "",
+			map[string]Answer{"/v1/models": text(401, `{"error":"Unauthorized"}`), "/version": text(200, `{"version":"0.11.0"}`), "/metrics": vllm066},
+			Facts{VLLM, "", nil},
+			ErrUntold, Unknown,
+			Gauges{4, 0, 0.9834, 100, 25},
 		},
 		{
-			"SGLang", "", map[string]Answer{"/v1/models": sglangModels, "/metrics": sglangMetrics, "/get_server_info": text(200, `{"version":"0.5.3"}`)},
-			Facts{SGLang, "0.5.3", []Model{{"meta-llama/Llama-3.1-8B-Instruct", 131072}}}, nil, Unknown, Gauges{162, 2826, 0.28, none, none},
+			"SGLang", "",
+			map[string]Answer{"/v1/models": sglangModels, "/metrics": sglangMetrics, "/get_server_info": text(200, `{"version":"0.5.3"}`)},
+			Facts{SGLang, "0.5.3", []Model{{"meta-llama/Llama-3.1-8B-Instruct", 131072}}},
+			nil, Unknown,
+			Gauges{162, 2826, 0.28, none, none},
 		},
 		{
-			"SGLang of old, without metrics", "", map[string]Answer{"/v1/models": sglangOldModels, "/get_server_info": sglangServer},
-			Facts{SGLang, "0.4.1.post3", []Model{{"old", 8192}}}, nil, Unknown, noGauges,
+			"SGLang of old, without metrics", "",
+			map[string]Answer{"/v1/models": sglangOldModels, "/get_server_info": sglangServer},
+			Facts{SGLang, "0.4.1.post3", []Model{{"old", 8192}}},
+			nil, Unknown, noGauges,
 		},
 		{
-			"SGLang without a list", "", map[string]Answer{"/get_model_info": text(200, `{"model_path":"old","tokenizer_path":"old","is_generation":true}`)},
-			Facts{SGLang, "", nil}, ErrUntold, Unknown, noGauges,
+			"SGLang without a list", "",
+			map[string]Answer{"/get_model_info": text(200, `{"model_path":"old","tokenizer_path":"old","is_generation":true}`)},
+			Facts{SGLang, "", nil},
+			ErrUntold, Unknown, noGauges,
 		},
 		{
-			"llama.cpp", "", map[string]Answer{"/v1/models": llamaModels, "/props": llamaProps, "/metrics": llamaMetrics, "/health": text(200, `{"status":"ok"}`)},
-			Facts{LlamaCpp, "b7000-3bc8d2c", []Model{{"qwen.gguf", 4096}}}, nil, Ready, Gauges{4, 46, none, none, none},
+			"llama.cpp", "",
+			map[string]Answer{"/v1/models": llamaModels, "/props": llamaProps, "/metrics": llamaMetrics, "/health": text(200, `{"status":"ok"}`)},
+			Facts{LlamaCpp, "b7000-3bc8d2c", []Model{{"qwen.gguf", 4096}}},
+			nil, Ready,
+			Gauges{4, 46, none, none, none},
 		},
 		{
-			"llama.cpp without metrics", "", map[string]Answer{"/v1/models": llamaModels, "/props": llamaProps, "/metrics": llamaOff, "/slots": llamaSlots},
-			Facts{LlamaCpp, "b7000-3bc8d2c", []Model{{"qwen.gguf", 4096}}}, nil, Unknown, Gauges{2, none, none, none, none},
+			"llama.cpp without metrics", "",
+			map[string]Answer{"/v1/models": llamaModels, "/props": llamaProps, "/metrics": llamaOff, "/slots": llamaSlots},
+			Facts{LlamaCpp, "b7000-3bc8d2c", []Model{{"qwen.gguf", 4096}}},
+			nil, Unknown,
+			Gauges{2, none, none, none, none},
 		},
 		{
-			"llama.cpp of old", LlamaCpp, map[string]Answer{"/v1/models": llamaModels, "/slots": text(200, `[{"id":0,"state":1},{"id":1,"state":0}]`)},
-			Facts{LlamaCpp, "", []Model{{"qwen.gguf", 0}}}, nil, Unknown, Gauges{1, none, none, none, none},
+			"llama.cpp of old", LlamaCpp,
+			map[string]Answer{"/v1/models": llamaModels, "/slots": text(200, `[{"id":0,"state":1},{"id":1,"state":0}]`)},
+			Facts{LlamaCpp, "", []Model{{"qwen.gguf", 0}}},
+			nil, Unknown,
+			Gauges{1, none, none, none, none},
 		},
 		{
-			"llama.cpp that loads", "", map[string]Answer{
+			"llama.cpp that loads", "",
+			map[string]Answer{
 				"/v1/models": {503, "llama.cpp", llamaLoading.Body}, "/props": llamaLoading, "/metrics": llamaLoading, "/health": llamaLoading, "/slots": llamaLoading,
 			},
-			Facts{LlamaCpp, "", nil}, ErrUntold, Loading, noGauges,
+			Facts{LlamaCpp, "", nil},
+			ErrUntold, Loading, noGauges,
 		},
 		{
-			"Ollama", "", map[string]Answer{"/v1/models": ollamaModels, "/api/version": ollamaVersion, "/api/ps": ollamaPS},
-			Facts{Ollama, "0.12.6", []Model{{"qwen3:8b", 4096}, {"nomic-embed-text:latest", 0}}}, nil, Unknown, noGauges,
+			"Ollama", "",
+			map[string]Answer{"/v1/models": ollamaModels, "/api/version": ollamaVersion, "/api/ps": ollamaPS},
+			Facts{Ollama, "0.12.6", []Model{{"qwen3:8b", 4096}, {"nomic-embed-text:latest", 0}}},
+			nil, Unknown, noGauges,
 		},
 		{
-			"Ollama of old", "", map[string]Answer{"/api/tags": ollamaTags, "/api/version": ollamaVersion, "/api/ps": text(200, `{"models":[]}`)},
-			Facts{Ollama, "0.12.6", []Model{{"qwen3:8b", 0}}}, nil, Unknown, noGauges,
+			"Ollama of old", "",
+			map[string]Answer{"/api/tags": ollamaTags, "/api/version": ollamaVersion, "/api/ps": text(200, `{"models":[]}`)},
+			Facts{Ollama, "0.12.6", []Model{{"qwen3:8b", 0}}},
+			nil, Unknown, noGauges,
 		},
 		{
-			"TGI", "", map[string]Answer{"/v1/models": tgiModels, "/info": tgiInfo, "/metrics": tgiMetrics},
-			Facts{TGI, "3.3.4", []Model{{"HuggingFaceTB/SmolLM2", 4096}}}, nil, Unknown, Gauges{4, 7, none, none, none},
+			"TGI", "",
+			map[string]Answer{"/v1/models": tgiModels, "/info": tgiInfo, "/metrics": tgiMetrics},
+			Facts{TGI, "3.3.4", []Model{{"HuggingFaceTB/SmolLM2", 4096}}},
+			nil, Unknown,
+			Gauges{4, 7, none, none, none},
 		},
 		{
-			"TGI without a list", "", map[string]Answer{"/info": tgiInfo},
-			Facts{TGI, "3.3.4", []Model{{"HuggingFaceTB/SmolLM2", 4096}}}, nil, Unknown, noGauges,
+			"TGI without a list", "",
+			map[string]Answer{"/info": tgiInfo},
+			Facts{TGI, "3.3.4", []Model{{"HuggingFaceTB/SmolLM2", 4096}}},
+			nil, Unknown, noGauges,
 		},
 		{
-			"another server", "", map[string]Answer{
+			"another server", "",
+			map[string]Answer{
 				"/v1/models": text(200, `{"data":[{"id":"a","owned_by":"openai","context_length":1000},{"id":"b","context_window":2000.0},{"id":"c","max_model_len":"3000"},{"id":"","x":1},{"id":"d\n"}]}`),
 				"/version":   text(200, `{"version":"1"}`), "/metrics": vllm066,
 			},
-			Facts{Generic, "", []Model{{"a", 1000}, {"b", 2000}, {"c", 0}}}, nil, Unknown, noGauges,
+			Facts{Generic, "", []Model{{"a", 1000}, {"b", 2000}, {"c", 0}}},
+			nil, Unknown, noGauges,
 		},
 		{"nothing", "", nil, Facts{Generic, "", nil}, ErrUntold, Unknown, noGauges},
 		{
-			"in trouble", "", map[string]Answer{"/v1/models": text(502, "bad gateway"), "/props": text(502, ""), "/version": text(502, "")},
-			Facts{}, ErrUntold, Unknown, noGauges,
+			"in trouble", "",
+			map[string]Answer{"/v1/models": text(502, "bad gateway"), "/props": text(502, ""), "/version": text(502, "")},
+			Facts{},
+			ErrUntold, Unknown, noGauges,
 		},
 		{
-			"web pages", VLLM, map[string]Answer{"/v1/models": webPage, "/version": webPage, "/metrics": text(200, "<html>\n"), "/is_sleeping": webPage},
-			Facts{VLLM, "", nil}, ErrUntold, Unknown, Gauges{none, none, none, none, none},
+			"web pages", VLLM,
+			map[string]Answer{"/v1/models": webPage, "/version": webPage, "/metrics": text(200, "<html>\n"), "/is_sleeping": webPage},
+			Facts{VLLM, "", nil},
+			ErrUntold, Unknown,
+			Gauges{none, none, none, none, none},
 		},
 		{
-			"cut answers", VLLM, map[string]Answer{
+			"cut answers", VLLM,
+			map[string]Answer{
 				"/v1/models": text(200, string(vllmModels.Body[:100])), "/metrics": text(200, "vllm:num_requests_running{a=\"b\"} 1.0\nvllm:num_requests_waiting{a=\"b\"} 12"),
 				"/is_sleeping": text(200, `{"is_sleeping":tr`),
 			},
-			Facts{VLLM, "", nil}, ErrUntold, Unknown, Gauges{1, none, none, none, none},
+			Facts{VLLM, "", nil},
+			ErrUntold, Unknown,
+			Gauges{1, none, none, none, none},
 		},
 		{
-			"lies", VLLM, map[string]Answer{"/v1/models": text(200, `{"data":[{"id":"m","max_model_len":-5},{"id":"n","max_model_len":1e300},{"id":"o","max_model_len":[]}]}`), "/metrics": text(200, `vllm:num_requests_running{a="}"} NaN
+			"lies", VLLM,
+			map[string]Answer{"/v1/models": text(200, `{"data":[{"id":"m","max_model_len":-5},{"id":"n","max_model_len":1e300},{"id":"o","max_model_len":[]}]}`), "/metrics": text(200, `vllm:num_requests_running{a="}"} NaN
 vllm:num_requests_waiting{a="0"} -3
 vllm:num_requests_waiting{a="1"} 2
 vllm:num_requests_waiting{a="2"} 1e9
@@ -249,7 +302,9 @@ vllm:kv_cache_usage_perc{a="x"} 0.25 1764400000000
 vllm:prefix_cache_hits_total{a="x"} twelve
 vllm:prefix_cache_queries_total
 `)},
-			Facts{VLLM, "", []Model{{"m", 0}, {"n", 0}, {"o", 0}}}, nil, Unknown, Gauges{none, 2, 0.25, none, none},
+			Facts{VLLM, "", []Model{{"m", 0}, {"n", 0}, {"o", 0}}},
+			nil, Unknown,
+			Gauges{none, 2, 0.25, none, none},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
