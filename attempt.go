@@ -112,8 +112,8 @@ func (a *attempt) start(parent context.Context) context.Context {
 		a.watch.total = a.exchange.began + d.total
 	}
 	limit := time.Duration(0)
-	if d.firstToken > 0 && a.exchange.ask.stream && a.exchange.another() {
-		limit = d.firstToken + time.Duration(float64(d.firstTokenPerMB)*float64(len(a.exchange.body.bytes))/1e6)
+	if x := a.exchange; d.firstToken > 0 && x.ask.stream && x.another() {
+		limit, _ = a.instance.firstTokenFor(int64(len(x.body.bytes)), a.begun-x.began, &x.snap.retries, a.begun)
 	}
 	if limit == 0 && d.stall > 0 {
 		// The watch over stalls, which comes next, then finds a timer that will do.

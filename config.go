@@ -182,6 +182,14 @@ type TimeoutsConfig struct {
 	// is 60.
 	FirstTokenPerMB *Seconds `json:"first_token_per_mb"`
 
+	// Learn makes first_token longer where an instance needs it: to twice the time that
+	// 95 % of its streams began within in the last hour, by the size of their requests,
+	// once there are 20 of a size; to three times first_token at most, and never so long
+	// that less than a quarter of retries.time or total is left for another instance. It
+	// never makes it shorter. The default is true, for a healthy but slow instance is then
+	// not taken for a stuck one, and a stuck one is still found out within those bounds.
+	Learn *bool `json:"learn"`
+
 	// Stall bounds the silence in the middle of an answer. The default is 120.
 	Stall *Seconds `json:"stall"`
 

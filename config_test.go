@@ -123,7 +123,7 @@ func TestConfigMembers(t *testing.T) {
 			max_concurrency: 32, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', ask_usage: true, paths: {'/v1/embeddings': '/embed?a=b&c'},
 			timeouts: {total: '1h'},
 		}],
-		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, stall: 5, total: 0},
+		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, learn: false, stall: 5, total: 0},
 		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, poll: {interval: 0, timeout: '1m'}, stream_keepalive: 15,
 		record: {
 			enabled: false, raw: 'always', complete_only: true, endpoints: ['chat'], sample: 0.5, opt_out: false, redact: ['a+'], utc: true,
@@ -146,7 +146,7 @@ func TestConfigMembers(t *testing.T) {
 		}},
 		Timeouts: TimeoutsConfig{
 			Connect: new(seconds(1)), TLS: new(seconds(2)), FirstToken: new(seconds(3)), FirstTokenPerMB: new(seconds(4)),
-			Stall: new(seconds(5)), Total: new(seconds(0)),
+			Learn: new(false), Stall: new(seconds(5)), Total: new(seconds(0)),
 		},
 		Record: RecordConfig{
 			Raw: "always", CompleteOnly: true, Endpoints: []string{"chat"}, Sample: 0.5, Redact: []string{"a+"}, UTC: true,

@@ -12,6 +12,7 @@ type deadlines struct {
 	connect, tls    time.Duration
 	firstToken      time.Duration // of a stream, until the model begins
 	firstTokenPerMB time.Duration // more, for each MB of the request
+	learn           bool          // what the instance needs makes firstToken longer
 	stall           time.Duration // between two pieces of an answer
 	total           time.Duration // of the request, all attempts together
 }
@@ -19,7 +20,7 @@ type deadlines struct {
 // defaultDeadlines are those of faults.md, section 3.
 var defaultDeadlines = deadlines{
 	connect: 3 * time.Second, tls: 5 * time.Second, firstToken: 300 * time.Second, firstTokenPerMB: 60 * time.Second,
-	stall: 120 * time.Second, total: 30 * time.Minute,
+	learn: true, stall: 120 * time.Second, total: 30 * time.Minute,
 }
 
 // with returns d with what c sets in its place.
@@ -38,6 +39,9 @@ func (d deadlines) with(c *TimeoutsConfig) deadlines {
 		if set.from != nil {
 			*set.to = time.Duration(*set.from)
 		}
+	}
+	if c.Learn != nil {
+		d.learn = *c.Learn
 	}
 	return d
 }

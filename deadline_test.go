@@ -408,13 +408,14 @@ func TestDeadlinesOf(t *testing.T) {
 	seconds := func(n int) *Seconds { s := Seconds(time.Duration(n) * time.Second); return &s }
 	defaults := deadlines{
 		connect: 3 * time.Second, tls: 5 * time.Second, firstToken: 5 * time.Minute, firstTokenPerMB: time.Minute,
-		stall: 2 * time.Minute, total: 30 * time.Minute,
+		learn: true, stall: 2 * time.Minute, total: 30 * time.Minute,
 	}
 	if got := defaultDeadlines.with(new(TimeoutsConfig)); got != defaults {
 		t.Errorf("nothing set: got %+v, want %+v", got, defaults)
 	}
 	all := TimeoutsConfig{
-		Connect: seconds(1), TLS: seconds(2), FirstToken: seconds(3), FirstTokenPerMB: seconds(4), Stall: seconds(5), Total: seconds(6),
+		Connect: seconds(1), TLS: seconds(2), FirstToken: seconds(3), FirstTokenPerMB: seconds(4), Learn: new(false),
+		Stall: seconds(5), Total: seconds(6),
 	}
 	want := deadlines{
 		connect: time.Second, tls: 2 * time.Second, firstToken: 3 * time.Second, firstTokenPerMB: 4 * time.Second,
@@ -423,8 +424,8 @@ func TestDeadlinesOf(t *testing.T) {
 	if got := defaultDeadlines.with(&all); got != want {
 		t.Errorf("all set: got %+v, want %+v", got, want)
 	}
-	want.firstToken, want.stall = 0, 9*time.Second
-	if got := defaultDeadlines.with(&all).with(&TimeoutsConfig{FirstToken: seconds(0), Stall: seconds(9)}); got != want {
+	want.firstToken, want.stall, want.learn = 0, 9*time.Second, true
+	if got := defaultDeadlines.with(&all).with(&TimeoutsConfig{FirstToken: seconds(0), Stall: seconds(9), Learn: new(true)}); got != want {
 		t.Errorf("an instance's own: got %+v, want %+v", got, want)
 	}
 }

@@ -26,6 +26,7 @@ type candidate struct {
 	memberStatus
 	Why               string  `json:"why"`                           // in words
 	FirstTokenSeconds float64 `json:"first_token_seconds,omitempty"` // deadline of a stream's first token, if another could be asked instead
+	FirstTokenLearnt  bool    `json:"first_token_learnt,omitempty"`  // it is longer than configured, as the instance needs it
 }
 
 // maxPrompt bounds prompt_bytes: no body is larger.
@@ -95,8 +96,10 @@ func (s *store) explain(model string, size int64) *explanation {
 	}
 	for n, i := range x.tried {
 		c := candidate{memberStatus: x.member(i), Why: steps[n].why(i, x.now)}
-		if d := &i.deadlines; d.firstToken > 0 && n+1 < len(x.tried) {
-			c.FirstTokenSeconds = (d.firstToken + time.Duration(float64(d.firstTokenPerMB)*float64(size)/1e6)).Seconds()
+		if n+1 < len(x.tried) {
+			var limit time.Duration
+			limit, c.FirstTokenLearnt = i.firstTokenFor(size, 0, &snap.retries, x.now)
+			c.FirstTokenSeconds = limit.Seconds()
 		}
 		e.Exact = e.Exact && i.state.health.view(x.now, snap.errorWindow).phase != ramping
 		e.Order = append(e.Order, c)

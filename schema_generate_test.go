@@ -141,9 +141,12 @@ func timeoutsOf(d deadlines) (c TimeoutsConfig) {
 	from, to := reflect.ValueOf(d), reflect.ValueOf(&c).Elem()
 	for i := range to.NumField() {
 		name := to.Type().Field(i).Name
-		limit := from.FieldByNameFunc(func(other string) bool { return strings.EqualFold(other, name) })
-		s := Seconds(limit.Int())
-		to.Field(i).Set(reflect.ValueOf(&s))
+		value := from.FieldByNameFunc(func(other string) bool { return strings.EqualFold(other, name) })
+		if value.Kind() == reflect.Bool {
+			to.Field(i).Set(reflect.ValueOf(new(value.Bool())))
+			continue
+		}
+		to.Field(i).Set(reflect.ValueOf(new(Seconds(value.Int()))))
 	}
 	return c
 }

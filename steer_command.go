@@ -183,6 +183,9 @@ func (e *explanation) write(w io.Writer, color bool) {
 		why := c.Why
 		if c.FirstTokenSeconds > 0 {
 			why += fmt.Sprintf("; a stream must begin within %.0f s", c.FirstTokenSeconds)
+			if c.FirstTokenLearnt {
+				why += ", as learnt"
+			}
 		}
 		t.add(string(c.State), strconv.Itoa(n+1), c.Name, c.Tier, string(c.State), why)
 	}

@@ -71,6 +71,7 @@ func TestSwap(t *testing.T) {
 	f(plain, file("fallback_instances: ["+fmt.Sprintf(b, "")+"], ", fmt.Sprintf(a, "")), "changed:[b: tier primary -> fallback]")
 	f(plain, set("error_threshold: 5, error_window: 60, "), "settings:[error_threshold 10 -> 5 error_window 5m0s -> 1m0s]")
 	f(plain, set(`load_balancing_strategy: "least_connections", `), `settings:[load_balancing_strategy "round_robin" -> "least_connections"]`)
+	f(plain, one(`, timeouts: {learn: false}`), "changed:[10.0.0.1/v1: timeouts.learn default -> false]")
 	f(plain, set("retries: {ratio: 0.5}, timeouts: {total: 0}, "), "settings:[timeouts.total default -> 0s retries.ratio 0.2 -> 0.5]")
 	f(set(`data_dir: "/srv/a", engine_routes: ["/score"], `), set(`data_dir: "/srv/b", engine_routes: [], `),
 		`settings:[data_dir "/srv/a" -> "/srv/b" engine_routes ["/score"] -> []]`)
