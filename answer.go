@@ -37,7 +37,7 @@ func (a *attempt) fail(err error) error {
 // from its first byte on, or, with an error, kept back.
 func (a *attempt) receive(res *http.Response) (*http.Response, error) {
 	if res.Header["X-Ai-Gateway-Request-Id"] != nil { // the instance is a gateway too
-		for _, name := range []string{"Upstream", "Attempts", "Fallback", "Request-Id", "Retries"} {
+		for _, name := range []string{"Upstream", "Attempts", "Fallback", "Request-Id", "Retries", "Overflow"} {
 			delete(res.Header, "X-Ai-Gateway-"+name)
 		}
 	}
@@ -112,8 +112,12 @@ func (a *attempt) refuse(res *http.Response) (*http.Response, error) {
 	v := judgeStatus(r.status, r, a.instance.ownKey)
 	plain := v.outcome == outcomeRejected && r.status != http.StatusNotFound // without its text
 	var err error
-	if r.body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1)); !plain {
-		v = judgeStatus(r.status, r, a.instance.ownKey)
+	r.body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1))
+	v = judgeStatus(r.status, r, a.instance.ownKey)
+	if v.reason == reasonContext && err == nil && r.presentable(v, a.instance) {
+		if p := a.exchange.larger(a.instance); p != nil {
+			return nil, a.outgrown(res, r, v, p)
+		}
 	}
 	if v.outcome == outcomeRejected {
 		if plain || err == nil || len(r.body) > maxReply {
@@ -147,6 +151,17 @@ func (a *attempt) refuse(res *http.Response) (*http.Response, error) {
 		x.reply = r
 	}
 	return nil, a.discard(res, v)
+}
+
+// outgrown drops the refusal r of a prompt that is longer than the instance's context: p has
+// an instance with more room. The client gets it if that comes to nothing.
+func (a *attempt) outgrown(res *http.Response, r *reply, v verdict, p *pool) error {
+	r.body = a.masked(r.body)
+	a.exchange.reply = r
+	v.elsewhere = true
+	err := a.discard(res, v)
+	a.exchange.outgrows(p)
+	return err
 }
 
 // pass gives the client an error of its own making.

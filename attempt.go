@@ -207,7 +207,7 @@ func (a *attempt) describe() { a.exchange.describe(a.instance) }
 
 func (x *exchange) describe(i *instance) {
 	h, values := x.writer.Header(), &x.headerValues
-	*values = [...]string{i.name, "1", "true", "off; request body is over retries.max_body"}
+	*values = [...]string{i.name, "1", "true", "off; request body is over retries.max_body", x.length.instead}
 	if n := len(x.tried); n > 1 {
 		values[1] = strconv.Itoa(n)
 	}
@@ -218,6 +218,9 @@ func (x *exchange) describe(i *instance) {
 	}
 	if x.tooLarge() {
 		h["X-Ai-Gateway-Retries"] = values[3:4:4]
+	}
+	if x.length.instead != "" {
+		h["X-Ai-Gateway-Overflow"] = values[4:5:5]
 	}
 }
 

@@ -176,6 +176,7 @@ type captureEnd struct {
 	clientGone bool
 	usage      usage
 	queued     time.Duration // that it waited for a place
+	overflow   string        // model that was asked instead, "" for none
 }
 
 // note says how the exchange ended, unless the capture is taken.

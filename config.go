@@ -65,6 +65,10 @@ type Config struct {
 	// models and, where load_balancing_strategy makes use of it, how much they have to do.
 	Poll PollConfig `json:"poll"`
 
+	// Overflow says what becomes of a prompt that an instance refuses as longer than its
+	// context.
+	Overflow OverflowConfig `json:"overflow"`
+
 	// Keys are the clients of the gateway. With them, or keys_file, it asks every client
 	// for a key; with neither it is open to all.
 	Keys []*KeyConfig `json:"keys"`
@@ -139,6 +143,11 @@ type InstanceConfig struct {
 	// MaxConcurrency is the most requests in flight at once. The default is 0, no
 	// limit.
 	MaxConcurrency int `json:"max_concurrency"`
+
+	// ContextLength is how many tokens the prompt and the answer may have together, up to
+	// 1073741824. A prompt that is surely longer is sent to another instance of the model,
+	// if there is one with room. The default is 0: what the instance tells, if it does.
+	ContextLength int `json:"context_length"`
 
 	// Headers are set on every request to the instance.
 	Headers map[string]string `json:"headers"`
@@ -248,6 +257,9 @@ type PollConfig struct {
 	// answered in time counts against nobody. The default is 2.
 	Timeout Seconds `json:"timeout"`
 }
+
+// maxContext bounds context_length in tokens, as what instances tell.
+const maxContext = 1 << 30
 
 // maxMaxWaiting bounds max_waiting: each of those who wait keeps its whole request.
 const maxMaxWaiting = 100_000

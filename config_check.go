@@ -93,6 +93,7 @@ func (c *Config) check(ch *checker) {
 	}
 	ch.record(&c.Record)
 	ch.prices(c.Prices)
+	ch.overflow(c.Overflow.Models)
 	ch.alerts(&c.Alerts)
 	for n, path := range c.EngineRoutes {
 		if !canonical(path) || path == "/" {
@@ -106,6 +107,7 @@ func (c *Config) check(ch *checker) {
 			ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
 		}
 		ch.duplicates(c)
+		ch.overflowModels(c)
 	}
 }
 
@@ -179,6 +181,9 @@ func (c *checker) numbers(at func(...any) []any, entry *InstanceConfig) {
 	}
 	if *entry.Weight < 0 || *entry.Weight > maxWeight {
 		c.report(at("weight"), "got %d, want 0 to %d", *entry.Weight, maxWeight)
+	}
+	if entry.ContextLength < 0 || entry.ContextLength > maxContext {
+		c.report(at("context_length"), "got %d, want 0 to %d tokens", entry.ContextLength, maxContext)
 	}
 	if entry.MaxConcurrency < 0 {
 		c.report(at("max_concurrency"), "got %d, want 0 or more", entry.MaxConcurrency)

@@ -113,8 +113,8 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, poll, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
-	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, headers, engine, ask_usage, timeouts, paths`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, poll, overflow, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
+	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, context_length, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
 	f(`{Instances: []}`, `1:2: unknown member "Instances"; did you mean "instances"?`)
@@ -133,6 +133,8 @@ func TestConfigUnknownMembers(t *testing.T) {
 	f(with(`error_window: 1`), `1:15: instances[0]: unknown member "error_window"; known members are `+entry)
 	f("{fallback_instances: [\n  {url: 'http://h/v1', model_name: 'm', 'max-concurency': 1},\n]}",
 		`2:41: fallback_instances[0]: unknown member "max-concurency"; did you mean "max_concurrency"?`)
+
+	f(`{overflow: {model: 'x'}}`, `1:13: overflow: unknown member "model"; did you mean "models"?`)
 
 	// A name cannot steer a terminal, nor fill the log.
 	f("{'a\x1b[2J\u202eb': 1}", `1:2: unknown member "a\x1b[2J\u202eb"; known members are `+top)
@@ -302,6 +304,8 @@ func TestConfigBadValues(t *testing.T) {
 	f(with(`weight: -1`), `1:23: instances[0].weight: got -1, want 0 to 1000`)
 	f(with(`weight: 1001`), `1:23: instances[0].weight: got 1001, want 0 to 1000`)
 	f(with(`weight: 0x3e9`), `1:23: instances[0].weight: got 1001, want 0 to 1000`)
+	f(with(`context_length: -1`), `1:31: instances[0].context_length: got -1, want 0 to 1073741824 tokens`)
+	f(with(`context_length: 2e9`), `1:31: instances[0].context_length: got 2000000000, want 0 to 1073741824 tokens`)
 	f(with(`max_concurrency: -1`), `1:32: instances[0].max_concurrency: got -1, want 0 or more`)
 	const one = `{instances: [{url: 'http://h/v1', model_name: 'm'}], queue: `
 	f(one+`{max_waiting: -1}}`, `1:75: queue.max_waiting: got -1, want 0 to 100000`)
@@ -473,6 +477,25 @@ func TestConfigAlertMistakes(t *testing.T) {
 	one(`url: 'wecom://a', send_resolved: 1`, `1:115: alerts.receivers[0].send_resolved: got a number, want true or false`)
 	one(`url: 'wecom://a', secert: 's'`, `1:100: alerts.receivers[0]: unknown member "secert"; did you mean "secret"?`)
 	one(`url: '{env.AIGATEWAY_TEST_NONE}'`, `1:87: alerts.receivers[0].url: environment variable AIGATEWAY_TEST_NONE is not set`)
+}
+
+// TestConfigOverflow guards the words for each mistake in overflow.
+func TestConfigOverflow(t *testing.T) {
+	f := mistakeTest(t, t.TempDir())
+	file := func(models string) string {
+		return `{overflow: {enabled: true, models: ` + models + `}, instances: [{url: 'http://h/v1', model_name: 'm'}, {url: 'http://h/v1', model_name: '*'}]}`
+	}
+	const name = `want a model's name of at most 256 bytes without control characters, or "*"`
+	f(file(`{m: 'n'}`), `1:40: overflow.models.m: no instance has the model "n", want the model_name of one`)
+	f(file(`{m: 'm'}`), `1:40: overflow.models.m: got the same model on both sides, want one with more room`)
+	f(file(`{m: ''}`), `1:40: overflow.models.m: want the name of the model that is asked instead`)
+	f(file(`{m: '*'}`), `1:40: overflow.models.m: want the name of the model that is asked instead`)
+	f(file(`{'': 'm'}`), `1:41: overflow.models[""]: `+name)
+	f(file(`{"a\u0007": 'm'}`), `1:48: overflow.models["a\a"]: `+name)
+	f(file(`['m']`), `1:36: overflow.models: got an array, want an object`)
+	f(file(`{m: 1}`), `1:40: overflow.models.m: got a number, want a string`)
+	f(`{overflow: true}`, `1:12: overflow: got true, want an object`)
+	f(`{overflow: {enabled: 1}}`, `1:22: overflow.enabled: got a number, want true or false`)
 }
 
 // TestConfigMistakesAreBounded guards that a large file that is wrong in every

@@ -120,11 +120,11 @@ func TestConfigMembers(t *testing.T) {
 	src := `{
 		instances: [{
 			url: 'https://h:8443/openai/v1/', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
-			max_concurrency: 32, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', ask_usage: true, paths: {'/v1/embeddings': '/embed?a=b&c'},
+			max_concurrency: 32, context_length: 131072, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', ask_usage: true, paths: {'/v1/embeddings': '/embed?a=b&c'},
 			timeouts: {total: '1h'},
 		}],
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, learn: false, stall: 5, total: 0},
-		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, poll: {interval: 0, timeout: '1m'}, stream_keepalive: 15,
+		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, poll: {interval: 0, timeout: '1m'}, overflow: {enabled: true, models: {'*': 'long', m: 'long'}}, stream_keepalive: 15,
 		record: {
 			enabled: false, raw: 'always', complete_only: true, endpoints: ['chat'], sample: 0.5, opt_out: false, redact: ['a+'], utc: true,
 			min_free: 0, max_age: '24h', max_size: 1e9, compress: 'zstd',
@@ -136,14 +136,15 @@ func TestConfigMembers(t *testing.T) {
 				send_resolved: false, max_per_minute: 3,
 			}],
 		},
-		engine_routes: ['/generate', '/v1/score'],
+		engine_routes: ['/generate', '/v1/score'], fallback_instances: [{url: 'http://l', model_name: 'long'}],
 	}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
 		Instances: []*InstanceConfig{{
 			URL: "https://h:8443/openai/v1/", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
-			MaxConcurrency: 32, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp", AskUsage: new(true),
+			MaxConcurrency: 32, ContextLength: 131072, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp", AskUsage: new(true),
 			Paths: map[string]string{"/v1/embeddings": "/embed?a=b&c"}, Timeouts: TimeoutsConfig{Total: new(seconds(3600))},
 		}},
+		FallbackInstances: []*InstanceConfig{{URL: "http://l", ModelName: "long", Weight: new(1)}},
 		Timeouts: TimeoutsConfig{
 			Connect: new(seconds(1)), TLS: new(seconds(2)), FirstToken: new(seconds(3)), FirstTokenPerMB: new(seconds(4)),
 			Learn: new(false), Stall: new(seconds(5)), Total: new(seconds(0)),
@@ -153,7 +154,7 @@ func TestConfigMembers(t *testing.T) {
 			MaxAge: seconds(86400), MaxSize: 1e9, Compress: "zstd",
 		},
 		Retries: RetriesConfig{Attempts: 5, Time: seconds(60), Ratio: 0.5, MaxBody: 1e6},
-		Queue:   QueueConfig{MaxWaiting: 1000, MaxWait: seconds(60), SpillAfter: seconds(5)}, Poll: PollConfig{Timeout: seconds(60)}, StreamKeepalive: seconds(15),
+		Queue:   QueueConfig{MaxWaiting: 1000, MaxWait: seconds(60), SpillAfter: seconds(5)}, Poll: PollConfig{Timeout: seconds(60)}, Overflow: OverflowConfig{true, map[string]string{"*": "long", "m": "long"}}, StreamKeepalive: seconds(15),
 		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),
 		AlertCooldown: seconds(9),
 		Alerts: alert.Config{

@@ -179,7 +179,7 @@ func (a *attempt) count(v verdict, now time.Duration) {
 func (a *attempt) answers(now time.Duration) {
 	x := a.exchange
 	a.answered = now
-	x.pool.state.counts.overhead.observe(x.own + now - x.working)
+	x.home().state.counts.overhead.observe(x.own + now - x.working)
 }
 
 // finish ends the exchange and counts its request.
@@ -194,7 +194,7 @@ func (x *exchange) finish() {
 		unknownCounts.ended[endRefused].Add(1)
 		return
 	}
-	c := &x.pool.state.counts
+	c := &x.home().state.counts
 	if len(x.tried) == 0 {
 		x.ended = clock()
 	} else {

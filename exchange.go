@@ -20,10 +20,12 @@ type exchange struct {
 	ask   ask
 	body  *body
 	pool  *pool
+	asked *pool      // by the client, if pool is another one that has more room; else nil
 	key   *clientKey // who asks; nil for an open gateway
 	lease lease      // of the key, while the request is under way
 
 	choices choices // of the answer
+	length  length
 
 	policy  policy
 	prompt  *prompt       // nil unless the policy has asked for it
@@ -56,7 +58,7 @@ type exchange struct {
 	// What nearly every exchange needs once is part of it, to be allocated with it.
 	firstAttempt attempt
 	firstTried   [1]*instance
-	headerValues [4]string
+	headerValues [5]string
 }
 
 // canUse reports whether i may be chosen for the next attempt.
@@ -64,7 +66,7 @@ func (x *exchange) canUse(i *instance) bool { return !i.full() && x.wants(i) }
 
 // wants reports whether i may be chosen as soon as it is not full.
 func (x *exchange) wants(i *instance) bool {
-	return !i.state.drain.Load() && i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !x.hasTried(i))
+	return !i.state.drain.Load() && i.state.health.admits(x.now, x.leeway) && (len(x.tried) == 0 || !x.hasTried(i)) && x.fits(i)
 }
 
 // hasTried reports whether an attempt was made with i, be it as another content of the
@@ -81,11 +83,13 @@ func (x *exchange) choose() bool {
 	if !x.mayTry() {
 		return false
 	}
+	x.measure()
 	// Nobody goes past those who wait, but for a retry, which would be the first of them.
 	if len(x.tried) == 0 && x.pool.state.queue.waiting.Load() > 0 {
 		if end := x.wait(); end != queueMoot {
 			return end == queueServed
 		}
+		x.measure()
 	}
 	for {
 		steps, late := x.steps()
@@ -98,6 +102,7 @@ func (x *exchange) choose() bool {
 		if end := x.wait(); end != queueMoot {
 			return end == queueServed
 		}
+		x.measure()
 	}
 }
 
@@ -112,6 +117,9 @@ func (x *exchange) mayTry() bool {
 	if x.request.Context().Err() != nil || !x.last.elsewhere || n >= r.attempts ||
 		r.time > 0 && x.now-x.began >= r.time || x.tooLarge() && !x.last.reason.unsent() {
 		return false
+	}
+	if x.last.reason == reasonContext { // which no instance has failed at, so that no storm can come of it
+		return true
 	}
 	return x.pool.state.budget.take(x.now, r.ratio)
 }

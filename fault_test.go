@@ -130,7 +130,7 @@ func TestUnsent(t *testing.T) {
 	for _, why := range []reason{
 		reasonNone, reasonConnect, reasonResolve, reasonTLS, reasonTLSTimeout, reasonTLSExpired, reasonTLSName, reasonTLSIssuer, reasonReset,
 		reasonMalformed, reasonFirstToken, reasonStall, reasonTotal, reasonTransport, reasonStatus, reasonRateLimit, reasonOverload, reasonLoading,
-		reasonKey, reasonQuota, reasonModel, reasonRedirect, reasonBadAnswer, reasonStream, reasonCut, reasonResources, reasonGateway,
+		reasonKey, reasonQuota, reasonModel, reasonContext, reasonRedirect, reasonBadAnswer, reasonStream, reasonCut, reasonResources, reasonGateway,
 	} {
 		if got := why.unsent(); got != want[why] {
 			t.Errorf("%s: got %v, want %v", why, got, want[why])

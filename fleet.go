@@ -81,6 +81,7 @@ type instance struct {
 	refuses atomic.Bool      // it has refused to be asked; forgotten with the next swap
 
 	maxConcurrency int // 0: no limit
+	contextLength  int // tokens that the file says; 0: what the instance tells, if it does
 	deadlines      deadlines
 	state          *instanceState
 	pools          []*pool // that it is in; one, unless it is of anyModel
@@ -101,7 +102,7 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 	i := &instance{
 		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: drain{file: c.Drain, hand: state.drained},
 		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), base: strings.TrimRight(u.Path, "/"), paths: c.Paths,
-		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, state: state,
+		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, contextLength: c.ContextLength, state: state,
 	}
 	i.root = strings.TrimSuffix(i.base, "/v1")
 	if i.name == "" {

@@ -47,6 +47,7 @@ const (
 	reasonKey        reason = "key"               // 401 or 403 for the instance's own key
 	reasonQuota      reason = "quota"             // the provider wants money
 	reasonModel      reason = "model"             // 404: the instance does not have the model
+	reasonContext    reason = "context_length"    // 400 or 422: the prompt is longer than the instance's context
 	reasonRedirect   reason = "redirect"          // 3xx, which is never followed
 	reasonBadAnswer  reason = "bad_answer"        // empty, or a web page, where the API answers JSON
 	reasonStream     reason = "stream_error"      // an error event in a stream
@@ -118,6 +119,8 @@ func judgeStatus(status int, answer *reply, ownKey bool) verdict {
 		return verdict{outcomeMisconfigured, reasonKey, leaves, true}
 	case status == http.StatusNotFound && answer.saysNoModel():
 		return verdict{outcomeMisconfigured, reasonModel, leaves, true}
+	case answer.saysTooLong():
+		return verdict{outcome: outcomeRejected, reason: reasonContext}
 	case status < 500, status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
 		return verdict{outcome: outcomeRejected, reason: reasonStatus}
 	default:

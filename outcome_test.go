@@ -11,6 +11,7 @@ import (
 const (
 	vllmNoModel      = `{"object":"error","message":"The model ` + "`m`" + ` does not exist.","type":"NotFoundError","param":null,"code":404}`
 	vllmNoModelNew   = `{"error":{"message":"The model ` + "`m`" + ` does not exist.","type":"NotFoundError","param":"model","code":404}}`
+	vllmBadValue     = `{"object":"error","message":"temperature must be non-negative, got -1.0.","type":"BadRequestError","param":null,"code":400}`
 	vllmTooLong      = `{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.","type":"BadRequestError","param":null,"code":400}`
 	vllmDead         = `{"object":"error","message":"EngineCore encountered an issue. See stack trace (above) for the root cause.","type":"InternalServerError","param":null,"code":500}`
 	fastAPINoRoute   = `{"detail":"Not Found"}`
@@ -62,7 +63,12 @@ func TestJudgeStatus(t *testing.T) {
 		}
 		// S7, S10: the client's own mistakes, and what no other instance does better.
 		for _, status := range []int{400, 405, 406, 408, 409, 410, 413, 415, 422, 424, 431, 451, 499, 501, 505} {
-			f(status, vllmTooLong, ownKey, false, rejected)
+			f(status, vllmBadValue, ownKey, false, rejected)
+			want := rejected
+			if status == 400 || status == 422 {
+				want.reason = reasonContext
+			}
+			f(status, vllmTooLong, ownKey, false, want)
 		}
 		// S3, S4, S6: trouble, as is a dead engine's 503.
 		for _, status := range []int{500, 502, 503, 504, 507, 520, 524} {

@@ -72,7 +72,7 @@ func (rl *relay) step(now time.Duration) {
 	x := a.exchange
 	p.last = now
 	x.ttft = now - x.began
-	x.pool.state.counts.ttft.observe(x.ttft)
+	x.home().state.counts.ttft.observe(x.ttft)
 	a.instance.state.counts.begins(now, now-a.begun)
 }
 

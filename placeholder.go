@@ -19,7 +19,7 @@ const (
 // told are the names of what an exchange tells of itself, as placeholders behind
 // placeholderPrefix and as fields of the access log.
 var told = []string{
-	"request_id", "key", "model", "upstream", "tier", "attempts", "retries", "fallback", "outcome", "reason", "queued", "ttft", "tokens_prompt", "tokens_completion", "estimated",
+	"request_id", "key", "model", "upstream", "tier", "attempts", "retries", "fallback", "overflow", "outcome", "reason", "queued", "ttft", "tokens_prompt", "tokens_completion", "estimated",
 }
 
 // tells lets placeholders and the access log ask x how it stands. They ask when they
@@ -57,7 +57,11 @@ func (x *exchange) tell(name string) (value any, known bool) {
 		if x.pool == nil {
 			return otherModel, true
 		}
-		return x.pool.model, true
+		return x.home().model, true
+	case "overflow":
+		if x.length.instead != "" {
+			value = x.length.instead
+		}
 	case "key":
 		if x.key != nil {
 			value = x.key.name

@@ -171,7 +171,7 @@ func (q *queue) review(snap *snapshot, p *pool) {
 	now := clock()
 	for _, e := range q.order.All() {
 		w := e.Value
-		if w.x.snap != snap && snap.fleet.pool(w.x.ask.model) != p {
+		if w.x.snap != snap && snap.fleet.pool(w.x.wanted()) != p {
 			q.out(w, queueMoot, now)
 			continue
 		}

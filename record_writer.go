@@ -129,7 +129,7 @@ func (s *scribe) write(c *capture) {
 	x := sharegpt.Exchange{
 		ID: c.id, Created: time.Now().Unix(), Instance: c.instance, Key: c.key, HTTP: c.status,
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
-		Queued:     c.ending.queued.Milliseconds(),
+		Queued: c.ending.queued.Milliseconds(), Overflow: c.ending.overflow,
 		ClientGone: c.ending.clientGone, Outcome: c.ending.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
 	}
 	if c.ending.usage.source != usageUnknown {

@@ -150,7 +150,7 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 // not.
 func (c *capture) finish(x *exchange) {
 	x.end() // which settles an attempt that the client gave up
-	c.note(captureEnd{outcome: x.last.outcome, clientGone: x.request.Context().Err() != nil, usage: x.usage, queued: x.line.time})
+	c.note(captureEnd{outcome: x.last.outcome, clientGone: x.request.Context().Err() != nil, usage: x.usage, queued: x.line.time, overflow: x.length.instead})
 	c.recorder.submit(c)
 }
 

@@ -104,7 +104,7 @@ func makeSchema(t testing.TB) []byte {
 func rootSchema(t testing.TB) *subschema {
 	t.Helper()
 	m := &schemaMaker{docs: make(map[string]string), used: make(map[string]bool)}
-	for _, file := range []string{"config.go", "keys_config.go", "record_config.go", "internal/alert/config.go"} {
+	for _, file := range []string{"config.go", "keys_config.go", "record_config.go", "overflow_config.go", "internal/alert/config.go"} {
 		if err := m.readDocs(file); err != nil {
 			t.Fatal(err)
 		}

@@ -46,6 +46,10 @@ var schemaRules = map[string]schemaRule{
 	"QueueConfig.MaxWait":    {examples: []any{30, "1m"}},
 	"QueueConfig.SpillAfter": {examples: []any{5}},
 
+	"OverflowConfig.Models": {
+		names: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls, Not: &subschema{Const: anyModel}},
+		examples: []any{map[string]string{"qwen3-32b": "qwen3-32b-long"}},
+	},
 	"PollConfig.Interval": {least: 0.5, orZero: true, examples: []any{5}},
 	"PollConfig.Timeout":  {least: 0.1, most: 60},
 
@@ -59,6 +63,7 @@ var schemaRules = map[string]schemaRule{
 	"InstanceConfig.Name":           {text: &subschema{MaxLength: 64, Pattern: `^[A-Za-z0-9._~:@,=+/-]*$`}, examples: []any{"gpu-1"}},
 	"InstanceConfig.UpstreamModel":  {text: &subschema{MaxLength: 256, Pattern: noControls, Not: &subschema{Const: anyModel}}, examples: []any{"Qwen/Qwen3-32B"}},
 	"InstanceConfig.MaxConcurrency": {examples: []any{64}},
+	"InstanceConfig.ContextLength":  {most: maxContext, examples: []any{131072}},
 	"InstanceConfig.Headers": {
 		names: &subschema{Pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"}, text: &subschema{Pattern: headerValue}, null: true,
 		examples: []any{map[string]string{"X-Team": "research"}},

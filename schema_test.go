@@ -123,6 +123,8 @@ var beyondSchema = []struct{ words, sample string }{
 	{`more than a minute`, setting(`poll: {timeout: '2m'}`)},
 	{`less than`, setting(`error_window: '500ms'`)},
 	{`outside of 0 to 10 years`, setting(`error_window: '100000h'`)},
+	{`no instance has the model`, setting(`overflow: {models: {m: 'none'}}`)},
+	{`the same model on both sides`, setting(`overflow: {models: {m: 'm'}}`)},
 	{`number is out of range`, with(`max_concurrency: 1e19`)},
 	{`the same key`, setting(`keys: [{name: 'a', hash: '` + strings.Repeat("0a", 32) + `'}, {name: 'b', hash: 'sha256:` + strings.Repeat("0A", 32) + `'}]`)},
 	{`the same user`, setting(`keys: [{name: 'a', user: 'u'}, {name: 'b', user: 'u'}]`)},

@@ -20,6 +20,7 @@ type snapshot struct {
 	retries      retries
 	queue        queueBounds
 	polling      polling
+	overflow     overflow
 	keepalive    time.Duration
 	record       *recordSettings // nil if nothing is recorded
 	recorder     *recorder       // nil if nothing is recorded
@@ -74,8 +75,8 @@ func (s *store) publish(cfg *Config) error {
 		queue: queueBounds{
 			maxWaiting: cfg.Queue.MaxWaiting, maxWait: time.Duration(cfg.Queue.MaxWait), spillAfter: time.Duration(cfg.Queue.SpillAfter),
 		},
-		polling:   polling{time.Duration(cfg.Poll.Interval), time.Duration(cfg.Poll.Timeout)},
-		keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
+		polling:  polling{time.Duration(cfg.Poll.Interval), time.Duration(cfg.Poll.Timeout)},
+		overflow: overflow{cfg.Overflow.Enabled, cfg.Overflow.Models}, keepalive: time.Duration(cfg.StreamKeepalive), record: record, recorder: rec, engineRoutes: cfg.EngineRoutes, loaded: time.Now(),
 		browsed: browsed(cfg), alerts: s.alerts, errorRate: cfg.Alerts.ErrorRate, slowFirstToken: time.Duration(cfg.Alerts.SlowFirstToken),
 	})
 	s.changes.Add(1)

@@ -30,8 +30,8 @@ func (a *attempt) trace(ctx context.Context, header http.Header) {
 	}
 	x, i := a.exchange, a.instance
 	model := x.ask.model
-	if i.upstreamModel != "" {
-		model = i.upstreamModel
+	if name, _ := a.renames(); name != "" {
+		model = name
 	}
 	host, port, _ := net.SplitHostPort(i.upstream.Dial)
 	number, _ := strconv.Atoi(port) // a name of a service is none

@@ -116,8 +116,8 @@ func (a *attempt) outgoing(r *http.Request, h http.Header) *http.Request {
 
 	path, ownQuery := i.target(x.route)
 	query := r.URL.RawQuery
-	if i.upstreamModel != "" && x.ask.form == askQuery {
-		query = withModel(query, i.upstreamModel)
+	if name, _ := a.renames(); name != "" && x.ask.form == askQuery {
+		query = withModel(query, name)
 	}
 	if ownQuery != "" && query != "" {
 		ownQuery += "&"
@@ -175,20 +175,33 @@ var (
 	forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 )
 
+// renames returns the model's name at the attempt's instance, also as a JSON text, "" if the
+// client's goes through.
+func (a *attempt) renames() (name string, text []byte) {
+	if i := a.instance; i.upstreamModel != "" {
+		return i.upstreamModel, i.modelJSON
+	}
+	if name = a.exchange.length.instead; name != "" {
+		text, _ = json.Marshal(name) // a string always encodes
+	}
+	return name, text
+}
+
 // modelEdit returns the edit that gives the body the model's name at the attempt's
 // instance.
 func (a *attempt) modelEdit() edit {
-	x, i := a.exchange, a.instance
-	if i.upstreamModel == "" {
+	x := a.exchange
+	name, text := a.renames()
+	if name == "" {
 		return edit{}
 	}
 	switch {
 	case x.ask.form == askJSON && x.ask.place.Found():
-		return edit{x.ask.place, i.modelJSON}
+		return edit{x.ask.place, text}
 	case x.ask.form == askJSON:
-		return insertMember(x.body.bytes, splice.Value{End: len(x.body.bytes)}, "model", i.modelJSON)
+		return insertMember(x.body.bytes, splice.Value{End: len(x.body.bytes)}, "model", text)
 	case x.ask.form == askMultipart && x.ask.place.Found():
-		return edit{x.ask.place, []byte(i.upstreamModel)}
+		return edit{x.ask.place, []byte(name)}
 	}
 	return edit{}
 }

@@ -95,7 +95,7 @@ func (x *exchange) adopt(snap *snapshot) bool {
 	if x.snap == snap {
 		return true
 	}
-	p := snap.fleet.pool(x.ask.model)
+	p := snap.fleet.pool(x.wanted())
 	if p == nil {
 		return false
 	}

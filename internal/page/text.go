@@ -264,6 +264,7 @@ var texts = map[string][2]string{
 	"reason.key":               {"refuses the gateway's key", "拒绝网关的密钥"},
 	"reason.quota":             {"account without money", "账户余额不足"},
 	"reason.model":             {"does not have the model", "没有该模型"},
+	"reason.context_length":    {"prompt longer than the context", "提示超出上下文长度"},
 	"reason.redirect":          {"redirects", "返回重定向"},
 	"reason.bad_answer":        {"answer is not JSON", "回答不是 JSON"},
 	"reason.stream_error":      {"error within the stream", "流中出现错误"},

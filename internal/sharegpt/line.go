@@ -103,6 +103,9 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	count(`,"http":`, int64(x.HTTP))
 	count(`,"ttft_ms":`, x.TTFT)
 	count(`,"latency_ms":`, x.Latency)
+	if x.Overflow != "" {
+		text(`,"overflow":`, x.Overflow)
+	}
 	if x.Queued > 0 {
 		count(`,"queue_ms":`, x.Queued)
 	}

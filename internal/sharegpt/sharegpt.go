@@ -50,6 +50,9 @@ type Exchange struct {
 	TTFT, Latency int64
 	// Queued is how many of those it waited for an instance to have a place.
 	Queued int64
+	// Overflow is the model that was asked in place of the client's, as that had too little
+	// context; empty for none.
+	Overflow string
 	// ClientGone says that the client went away before the answer was complete.
 	ClientGone bool
 	// Outcome is the gateway's word for how the exchange ended. With "truncated" and
