@@ -90,6 +90,15 @@ func (a *alerts) set(s *store, cfg *Config, fleet *fleet) error {
 	return nil
 }
 
+// hold notes the fleet of s, of the same file.
+func (a *alerts) hold(s *store, fleet *fleet) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := a.holders[s]
+	h.fleet = fleet
+	a.holders[s] = h
+}
+
 // keySubject begins the names of keys, where those of instances stand.
 const keySubject = "key "
 
@@ -172,6 +181,9 @@ var signals = map[eventKind]struct {
 // nobody hears.
 func (t *teller) tell(e event) {
 	snap := t.snapshot()
+	if e.kind == addressesChanged {
+		snap.alerts.retain()
+	}
 	if snap.alerts != t.to { // data_dir has changed, and with it who knows what
 		t.to = snap.alerts
 		t.resume(snap)

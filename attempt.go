@@ -237,6 +237,9 @@ func within(inner dialer) dialer {
 		limit := time.Duration(0)
 		if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 			limit = a.instance.deadlines.connect
+			address = a.instance.reaches(address)
+		} else if i, ok := ctx.Value(polledKey{}).(*instance); ok {
+			address = i.reaches(address)
 		}
 		for {
 			conn, timedOutBy, err := inner.within(ctx, limit, network, address)

@@ -48,6 +48,9 @@ type Config struct {
 	// to fail again, in seconds or as a duration. The default is 300.
 	AlertCooldown Seconds `json:"alert_cooldown"`
 
+	// DNS says how names of instances are looked up that have resolve.
+	DNS DNSConfig `json:"dns"`
+
 	// Alerts says who is told of what goes wrong. The default is nobody.
 	Alerts alert.Config `json:"alerts"`
 
@@ -117,6 +120,13 @@ type InstanceConfig struct {
 	// base URL: http://10.0.0.1:8000/v1. Required.
 	URL string `json:"url"`
 
+	// Resolve looks up the host of the URL in the DNS and makes an instance of each server
+	// that is found there, as long as it is: by a, its IPv4 addresses; by aaaa, its IPv6
+	// addresses; or by srv, its SRV records of the lowest priority, with their ports and
+	// weights. Host and TLS name stay those of the URL. Each has the other members as they
+	// stand here, and the name NAME@ADDRESS. By default the entry is one instance.
+	Resolve string `json:"resolve"`
+
 	// APIKey is sent as Authorization: Bearer. Without one the client's own
 	// Authorization goes through.
 	APIKey string `json:"api_key"`
@@ -172,6 +182,10 @@ type InstanceConfig struct {
 	// Paths replaces whole paths: {"/v1/chat/completions": "/custom/chat"} sends the
 	// gateway's path on the left to the server's path on the right.
 	Paths map[string]string `json:"paths"`
+
+	// Of an instance that an entry with resolve stands for.
+	address string `json:"-"` // HOST:PORT to connect to, or "" for that of the URL
+	entry   string `json:"-"` // name of the entry, own or default
 }
 
 // TimeoutsConfig is a set of deadlines, in seconds or as durations. 0 is none.

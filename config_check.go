@@ -91,6 +91,7 @@ func (c *Config) check(ch *checker) {
 	if c.StreamKeepalive > 0 && c.StreamKeepalive < Seconds(1e9) {
 		ch.report([]any{"stream_keepalive"}, "got less than a second, want 0 or 1 and more")
 	}
+	ch.dns(&c.DNS)
 	ch.record(&c.Record)
 	ch.prices(c.Prices)
 	ch.overflow(c.Overflow.Models)
@@ -135,6 +136,7 @@ func (c *checker) instances(list string, entries []*InstanceConfig) {
 		}
 		c.url(at("url"), entry.URL)
 		c.model(at, entry)
+		c.resolve(at, entry)
 		c.numbers(at, entry)
 		if !httpguts.ValidHeaderFieldValue(entry.APIKey) {
 			c.report(at("api_key"), "holds a character that no header can carry")
@@ -254,13 +256,13 @@ func (c *checker) duplicates(cfg *Config) {
 		list string
 		n    int
 	}
-	same, names := make(map[[3]string]place), make(map[string]place)
+	same, names := make(map[[4]string]place), make(map[string]place)
 	add := func(list string, entries []*InstanceConfig) {
 		for n, entry := range entries {
 			if entry.URL == "" {
 				continue
 			}
-			key := [3]string{normalURL(entry.URL), entry.ModelName, entry.APIKey}
+			key := [4]string{normalURL(entry.URL), entry.ModelName, entry.APIKey, entry.Resolve}
 			if first, ok := same[key]; ok {
 				line, _ := c.doc.Position(c.doc.At(first.list, first.n))
 				c.report([]any{list, n}, "the same url, model_name and api_key as %s[%d] on line %d; give one of them the sum of both weights",

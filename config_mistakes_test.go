@@ -113,8 +113,8 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
-	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, alerts, timeouts, retries, queue, poll, overflow, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
-	const entry = `url, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, context_length, headers, engine, ask_usage, timeouts, paths`
+	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, dns, alerts, timeouts, retries, queue, poll, overflow, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
+	const entry = `url, resolve, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, context_length, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
 	f(`{Instances: []}`, `1:2: unknown member "Instances"; did you mean "instances"?`)
@@ -289,6 +289,29 @@ func TestConfigBadValues(t *testing.T) {
 	f(`{instances: [{url: 'http://h/v1', model_name: '`+strings.Repeat(`m`, 257)+`'}]}`, `1:47: instances[0].model_name`+names)
 	f(`{instances: [{url: 'http://h/v1', model_name: 'a\nb'}]}`, `1:47: instances[0].model_name`+names)
 	f(`{instances: [{url: 'http://h/v1', model_name: 'a\0'}]}`, `1:47: instances[0].model_name`+names)
+	f(with(`resolve: 'A'`), `1:24: instances[0].resolve: want one of a, aaaa, srv`)
+	f(with(`resolve: true`), `1:24: instances[0].resolve: got true, want a string`)
+	const address = `: holds an address, and resolve asks to look up a name; want a name, or no resolve`
+	f(`{instances: [{url: 'http://10.0.0.1:8000/v1', model_name: 'm', resolve: 'a'}]}`, `1:20: instances[0].url`+address)
+	f(`{instances: [{url: 'http://[::1]/v1', model_name: 'm', resolve: 'srv'}]}`, `1:20: instances[0].url`+address)
+	f(`{instances: [{url: 'http://vllm:8000/v1', model_name: 'm', resolve: 'srv'}]}`,
+		`1:20: instances[0].url: has a port, and that comes from the SRV records; want a url without one`)
+	f(with(`resolve: 'srv', weight: 0`), `1:39: instances[0].weight: comes from the SRV records; want no weight here`)
+	f(with(`resolve: 'a', weight: 1001`), `1:37: instances[0].weight: got 1001, want 0 to 1000`)
+	f(`{instances: [{url: 'http://h', model_name: 'm', resolve: 'a'}, {url: 'http://h', model_name: 'm', resolve: 'a'}]}`,
+		`1:64: instances[1]: the same url, model_name and api_key as instances[0] on line 1; give one of them the sum of both weights`)
+	f(setting(`dns: {interval: 0.5}`), `1:76: dns.interval: got 500ms, outside of 1s to 1h`)
+	f(setting(`dns: {interval: 3601}`), `1:76: dns.interval: got 1h0m1s, outside of 1s to 1h`)
+	f(setting(`dns: {timeout: 0}`), `1:75: dns.timeout: got 0s, outside of 100ms to 1m`)
+	f(setting(`dns: {timeout: '61s'}`), `1:75: dns.timeout: got 1m1s, outside of 100ms to 1m`)
+	const server = `1:76: dns.servers[0]: want an IP address, with a port if it is not 53, such as 127.0.0.1:8600 or [::1]:53`
+	f(setting(`dns: {servers: ['']}`), server)
+	f(setting(`dns: {servers: ['dns.example:53']}`), server)
+	f(setting(`dns: {servers: ['10.0.0.1:']}`), server)
+	f(setting(`dns: {servers: [':53']}`), server)
+	f(setting(`dns: {servers: [`+strings.Repeat(`'10.0.0.1', `, 17)+`]}`), `1:75: dns.servers: got 17 entries, want at most 16`)
+	f(setting(`dns: {server: '10.0.0.1'}`), `1:66: dns: unknown member "server"; did you mean "servers"?`)
+
 	f(with(`upstream_model: '*'`), `1:31: instances[0].upstream_model: got "*", want the name that the server knows`)
 	// It goes into forms and queries too, where a line end would be a second field.
 	f(with(`upstream_model: 'a\r\nb'`), `1:31: instances[0].upstream_model`+names)

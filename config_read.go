@@ -49,6 +49,7 @@ func readConfigWith(src []byte, dir string, expand func(string) (string, error))
 		DataDir: "./data", LoadBalancingStrategy: strategyRoundRobin, ErrorThreshold: 10,
 		ErrorWindow: Seconds(300 * time.Second), AlertCooldown: Seconds(300 * time.Second), EngineRoutes: defaultEngineRoutes,
 		Poll:   PollConfig{Interval: Seconds(2 * time.Second), Timeout: Seconds(2 * time.Second)},
+		DNS:    defaultDNS,
 		Queue:  QueueConfig{MaxWaiting: 256, MaxWait: Seconds(30 * time.Second)},
 		Record: defaultRecord, Alerts: alert.Defaults(), Retries: RetriesConfig{Attempts: 3, Time: Seconds(600 * time.Second), Ratio: 0.2, MaxBody: 32 << 20},
 	}

@@ -53,6 +53,7 @@ func ancestorConfig(dir string) *Config {
 		Record:  defaultRecord,
 		Retries: RetriesConfig{Attempts: 3, Time: seconds(600), Ratio: 0.2, MaxBody: 32 << 20},
 		Queue:   QueueConfig{MaxWaiting: 256, MaxWait: seconds(30)},
+		DNS:     DNSConfig{Interval: seconds(15), Timeout: seconds(5)},
 		EngineRoutes: []string{
 			"/tokenize", "/detokenize", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/classify", "/pooling",
 		},
@@ -105,7 +106,7 @@ func TestConfigDefaults(t *testing.T) {
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
-		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null}], timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, poll: {interval: null, timeout: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
+		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null, resolve: null}], dns: {interval: null, servers: null}, timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, poll: {interval: null, timeout: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null,
 		alerts: {name: null, receivers: null, group_wait: null, group_interval: null, repeat: null, error_rate: null, slow_first_token: null, keep_state: null}}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
@@ -119,10 +120,11 @@ func TestConfigMembers(t *testing.T) {
 	weight := 1000
 	src := `{
 		instances: [{
-			url: 'https://h:8443/openai/v1/', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
+			url: 'https://h:8443/openai/v1/', resolve: 'aaaa', api_key: 'sk-1', model_name: '*', weight: 1000, name: 'gpu-1:8000/v1@a', upstream_model: 'org/Model "x"',
 			max_concurrency: 32, context_length: 131072, drain: true, headers: {'X-Team': 'a b', authorization: 'Basic x'}, engine: 'llama.cpp', ask_usage: true, paths: {'/v1/embeddings': '/embed?a=b&c'},
 			timeouts: {total: '1h'},
 		}],
+		dns: {interval: 60, timeout: '2s', servers: ['10.0.0.1', '[::1]:8600', 'fd00::1%eth0', '127.0.0.1:8600']},
 		timeouts: {connect: 1, tls: 2, first_token: 3, first_token_per_mb: 4, learn: false, stall: 5, total: 0},
 		retries: {attempts: 5, time: '1m', ratio: 0.5, max_body: 1e6}, queue: {max_waiting: 1000, max_wait: '1m', spill_after: 5}, poll: {interval: 0, timeout: '1m'}, overflow: {enabled: true, models: {'*': 'long', m: 'long'}}, stream_keepalive: 15,
 		record: {
@@ -140,7 +142,7 @@ func TestConfigMembers(t *testing.T) {
 	}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), Config{
 		Instances: []*InstanceConfig{{
-			URL: "https://h:8443/openai/v1/", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
+			URL: "https://h:8443/openai/v1/", Resolve: "aaaa", APIKey: "sk-1", ModelName: "*", Weight: &weight, Name: "gpu-1:8000/v1@a", UpstreamModel: `org/Model "x"`,
 			MaxConcurrency: 32, ContextLength: 131072, Drain: true, Headers: map[string]string{"X-Team": "a b", "authorization": "Basic x"}, Engine: "llama.cpp", AskUsage: new(true),
 			Paths: map[string]string{"/v1/embeddings": "/embed?a=b&c"}, Timeouts: TimeoutsConfig{Total: new(seconds(3600))},
 		}},
@@ -154,6 +156,7 @@ func TestConfigMembers(t *testing.T) {
 			MaxAge: seconds(86400), MaxSize: 1e9, Compress: "zstd",
 		},
 		Retries: RetriesConfig{Attempts: 5, Time: seconds(60), Ratio: 0.5, MaxBody: 1e6},
+		DNS:     DNSConfig{Interval: seconds(60), Timeout: seconds(2), Servers: []string{"10.0.0.1", "[::1]:8600", "fd00::1%eth0", "127.0.0.1:8600"}},
 		Queue:   QueueConfig{MaxWaiting: 1000, MaxWait: seconds(60), SpillAfter: seconds(5)}, Poll: PollConfig{Timeout: seconds(60)}, Overflow: OverflowConfig{true, map[string]string{"*": "long", "m": "long"}}, StreamKeepalive: seconds(15),
 		DataDir: "/var/lib/gateway", LoadBalancingStrategy: "least_connections", ErrorThreshold: 1, ErrorWindow: seconds(1),
 		AlertCooldown: seconds(9),

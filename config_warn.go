@@ -147,7 +147,7 @@ func (c *checker) riskyModels(cfg *Config) {
 	}
 	behind := func(model string) int { return cmp.Or(fallbacks[model], fallbacks[anyModel]) }
 	for n, entry := range cfg.Instances {
-		if *entry.Weight > 0 && own[entry.ModelName] == 1 && behind(entry.ModelName) == 0 {
+		if *entry.Weight > 0 && own[entry.ModelName] == 1 && entry.Resolve == "" && behind(entry.ModelName) == 0 {
 			c.report([]any{"instances", n, "model_name"},
 				"the only instance of its model, without a fallback: when it fails, so does every request for the model; add an instance or a fallback instance")
 		}

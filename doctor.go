@@ -45,13 +45,13 @@ const (
 // visit makes all checks of i.
 func (d *doctor) visit(ctx context.Context, i *instance) examined {
 	v := &visit{doctor: d, instance: i, examined: examined{
-		ID: i.id, Name: i.name, Address: i.host + i.base, Model: i.model, Tier: i.tier.String(), Well: true,
+		ID: i.id, Name: i.name, Address: i.place(), Model: i.model, Tier: i.tier.String(), Well: true,
 	}}
 	v.secrets = append(v.secrets, i.key)
 	for _, values := range i.headers {
 		v.secrets = append(v.secrets, values...)
 	}
-	transport := &http.Transport{TLSClientConfig: d.tls(), ForceAttemptHTTP2: true, TLSHandshakeTimeout: d.timeout}
+	transport := &http.Transport{DialContext: v.dial, TLSClientConfig: d.tls(), ForceAttemptHTTP2: true, TLSHandshakeTimeout: d.timeout}
 	defer transport.CloseIdleConnections()
 	v.client = &http.Client{
 		Transport: transport, Timeout: d.timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -66,6 +66,11 @@ func (d *doctor) visit(ctx context.Context, i *instance) examined {
 		v.tell("key, model, health", skipped, "not asked")
 	}
 	return v.examined
+}
+
+// dial connects to the instance, whatever stands in the URL.
+func (v *visit) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, v.upstream.Dial)
 }
 
 // tell notes a finding, without the secrets that a server may have repeated.

@@ -52,13 +52,14 @@ must be set here as they are for the gateway.`,
 		if d.roots, err = authorities(*ca); err != nil {
 			return err
 		}
-		instances, err := readInstances(file)
+		instances, lost, err := readInstances(file)
 		if err != nil {
 			return err
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 		defer stop()
 		diagnosis := d.examine(ctx, instances)
+		diagnosis.add(lost)
 		stdout := cmd.OutOrStdout()
 		out := bufio.NewWriter(stdout)
 		if *asJSON {
@@ -94,22 +95,38 @@ func authorities(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readInstances returns the instances of a fleet's file.
-func readInstances(file string) ([]*instance, error) {
+// readInstances returns the instances of a fleet's file, and what there is to say of
+// entries whose names bring none.
+func readInstances(file string) (instances []*instance, lost []examined, err error) {
 	text, err := readRegular(file, json5.MaxSize)
 	if err != nil {
-		return nil, fmt.Errorf("reading the fleet's file: %w", err)
+		return nil, nil, fmt.Errorf("reading the fleet's file: %w", err)
 	}
 	dir, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {
-		return nil, fmt.Errorf("finding %s: %w", file, err)
+		return nil, nil, fmt.Errorf("finding %s: %w", file, err)
 	}
 	config, err := parseConfig(text, dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, detailed{err})
+		return nil, nil, fmt.Errorf("%s: %w", file, detailed{err})
 	}
-	s := &store{path: file, events: newBulletin(), cfg: config}
-	return s.instances(config), nil
+	s := &store{path: file, events: newBulletin(), cfg: config, resolver: newResolver()}
+	s.resolver.prepare(config, clock(), time.Duration(config.DNS.Timeout))
+	for n, entry := range config.entries() {
+		if entry.Resolve == "" {
+			continue
+		}
+		if name := entry.dnsName(); len(s.resolver.names[name].records) == 0 {
+			t := primary
+			if n >= len(config.Instances) {
+				t = fallback
+			}
+			e := examined{Name: entry.shownName(), Address: name.host, Model: entry.ModelName, Tier: t.String()}
+			e.Checks = []finding{{"name", bad, fmt.Sprintf("%s has no server by %s: %s", name.host, name.kind, s.resolver.names[name].cause)}}
+			lost = append(lost, e)
+		}
+	}
+	return s.instances(config), lost, nil
 }
 
 // diagnosis is what doctor tells.
@@ -163,6 +180,12 @@ func (d *diagnosis) write(w io.Writer, color bool) {
 		return
 	}
 	fmt.Fprintf(w, "%s, all well\n", plural(len(d.Instances), "instance"))
+}
+
+// add adds those that could not be asked.
+func (d *diagnosis) add(lost []examined) {
+	d.Instances = append(d.Instances, lost...)
+	d.Well = d.Well && len(lost) == 0
 }
 
 // examine asks all instances, several at once.

@@ -38,6 +38,11 @@ const (
 	configApplied  eventKind = "config_applied"  // a new content of the file is in force
 	configRejected eventKind = "config_rejected" // it is not, for cause
 
+	addressesChanged eventKind = "addresses_changed" // a name has other addresses than before, and the fleet other instances
+	dnsFailed        eventKind = "dns_failed"        // lookups of a name fail, for cause; its last addresses stay in use
+	dnsEmpty         eventKind = "dns_empty"         // a name has no addresses any more; its last ones stay in use
+	dnsRecovered     eventKind = "dns_recovered"     // it has some again
+
 	recorderDropping  eventKind = "recorder_dropping"  // count exchanges or lines are lost, for cause
 	recorderRecovered eventKind = "recorder_recovered" // none has been for recoveryTime; count were
 	diskLow           eventKind = "disk_low"           // less is free than record.min_free: nothing is recorded
@@ -56,7 +61,7 @@ const (
 type event struct {
 	kind     eventKind
 	time     time.Time
-	name     string        // of the instance, as in logs
+	name     string        // of the instance, as in logs, or in the DNS
 	upstream string        // its ID
 	model    string        // of the instance or pool
 	key      string        // name of a client's

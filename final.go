@@ -55,6 +55,11 @@ func (x *exchange) nobody(w http.ResponseWriter) {
 		unavailable(http.StatusServiceUnavailable, "draining", "every instance of the model is being drained").write(w, x.route.dialect)
 		return
 	}
+	if len(x.pool.tiers[primary].all)+len(x.pool.tiers[fallback].all) == 0 {
+		w.Header().Set("Retry-After", "2")
+		unavailable(http.StatusServiceUnavailable, "no_instance", "no server of the model is known yet, as its name in the DNS brings none").write(w, x.route.dialect)
+		return
+	}
 	wait, limited := x.pool.rest(x.now)
 	if wait == 0 {
 		w.Header().Set("Retry-After", "1")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,7 @@ func (d drain) by() string {
 type instance struct {
 	id     string // stable over swaps: 12 hex digits
 	name   string // for people, headers and logs
+	config *InstanceConfig
 	tier   tier
 	model  string
 	engine string
@@ -65,6 +67,7 @@ type instance struct {
 
 	scheme string // http or https
 	host   string // as in the URL, for the Host header and TLS
+	dials  string // host of the URL that the transport gets: see [instance.resolvesTo]
 	base   string // path that /v1 stands for, without a final slash: "/v1", "/maas/v1" or ""
 	root   string // path that the server's root stands for: base without its last "/v1"
 	paths  map[string]string
@@ -100,7 +103,7 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 		panic(err)
 	}
 	i := &instance{
-		id: id, name: c.Name, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: drain{file: c.Drain, hand: state.drained},
+		id: id, name: c.Name, config: c, tier: t, model: c.ModelName, engine: c.Engine, weight: *c.Weight, drain: drain{file: c.Drain, hand: state.drained},
 		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), base: strings.TrimRight(u.Path, "/"), paths: c.Paths,
 		key: c.APIKey, upstreamModel: c.UpstreamModel, maxConcurrency: c.MaxConcurrency, contextLength: c.ContextLength, state: state,
 	}
@@ -125,15 +128,62 @@ func newInstance(c *InstanceConfig, t tier, id string, state *instanceState) *in
 	for _, name := range []string{"Authorization", "Api-Key", "X-Api-Key"} {
 		i.ownKey = i.ownKey || i.headers[name] != nil
 	}
-	address := dialAddress(u)
+	address := i.connects(u)
 	i.upstream = &reverseproxy.Upstream{Host: &state.host, Dial: address, MaxRequests: c.MaxConcurrency}
 	i.hashed = &reverseproxy.Upstream{Host: &state.host, Dial: address + "{ai_gateway." + id + "}", MaxRequests: c.MaxConcurrency}
 	return i
 }
 
+// connects sets where the instance is, and returns its address. One behind a name that is
+// looked up here has Host and TLS name of that name, and connections of its own: the
+// standard transport shares them by the host and port of its URL, and takes the TLS name
+// from there. Without TLS that can be the address. With TLS the port is a number that no
+// other instance has, and [within] puts the address in its place.
+func (i *instance) connects(u *url.URL) (address string) {
+	i.dials = i.host
+	if address = i.config.address; address == "" {
+		return dialAddress(u)
+	}
+	_, port, _ := net.SplitHostPort(address) // made by net.JoinHostPort
+	if i.config.Resolve == resolveSRV {
+		i.host = net.JoinHostPort(serviceHost(i.host), port)
+	}
+	if i.dials = address; i.scheme == "https" {
+		number, _ := strconv.ParseUint(i.id, 16, 64) // made by hashID
+		i.dials = net.JoinHostPort(hostname(i.host), strconv.FormatUint(number, 10))
+	}
+	return address
+}
+
+// reaches returns the address to connect to for that of a transport: the instance's own,
+// unless it is that of a forward proxy.
+func (i *instance) reaches(address string) string {
+	if address == i.dials {
+		return i.upstream.Dial
+	}
+	return address
+}
+
+// place is host, port and path of the instance, for people.
+func (i *instance) place() string {
+	if i.config.address != "" {
+		return i.config.address + i.base
+	}
+	return i.host + i.base
+}
+
 // defaultName is the name of an instance that the file gives none.
 func defaultName(u *url.URL) string {
 	return strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/")
+}
+
+// shownName is the name of a checked entry, its own or the default.
+func (c *InstanceConfig) shownName() string {
+	u, err := url.Parse(c.URL)
+	if c.Name != "" || err != nil {
+		return c.Name
+	}
+	return defaultName(u)
 }
 
 // off reports whether the instance is to get no requests: it is of weight 0, or drains.
@@ -225,13 +275,15 @@ type fleet struct {
 	pools     map[string]*pool // by model; anyModel's is not among them
 	any       *pool            // of anyModel, or nil
 	models    []string         // sorted names of pools
+	order     []string         // names of all pools, as in the file
 }
 
-// newFleet sorts instances into pools. States are those of the fleet before, by
+// newFleet sorts instances into pools. Each of names has one, if only without
+// instances. States are those of the fleet before, by
 // model; changes counts the changes of phase in the store. A model's fallback tier are the fallback
 // instances that name it or, if none does, those of anyModel; the same rule
 // gives the primary tier of a model that only fallback instances name.
-func newFleet(instances []*instance, states map[string]*modelState, changes *atomic.Uint64) *fleet {
+func newFleet(instances []*instance, names []string, states map[string]*modelState, changes *atomic.Uint64) *fleet {
 	f := &fleet{instances: instances, pools: make(map[string]*pool)}
 	byModel := make(map[string]*[2][]*instance)
 	for _, i := range instances {
@@ -241,6 +293,12 @@ func newFleet(instances []*instance, states map[string]*modelState, changes *ato
 		tiers := byModel[i.model]
 		tiers[i.tier] = append(tiers[i.tier], i)
 	}
+	for _, model := range names {
+		if byModel[model] == nil {
+			byModel[model] = new([2][]*instance)
+		}
+	}
+	f.order = names
 	rest := byModel[anyModel]
 	for model, tiers := range byModel {
 		p := &pool{model: model, state: states[model], changes: changes}

@@ -34,14 +34,11 @@ func (s *store) status() *page.Status {
 		st.Recorder.Written, st.Recorder.Dropped, st.Recorder.Queued = r.Written, r.Dropped, r.Queued
 		st.Recorder.DiskFreeBytes = max(0, snap.recorder.free.Load())
 	}
-	known := make(map[string]bool)
-	for _, i := range snap.fleet.instances {
-		if !known[i.model] {
-			known[i.model] = true
-			st.Models = append(st.Models, snap.fleet.pool(i.model).status(snap, now))
-		}
+	for _, model := range snap.fleet.order {
+		st.Models = append(st.Models, snap.fleet.pool(model).status(snap, now))
 	}
 	sum(st)
+	st.Names = s.namesStatus()
 	next := s.history.next()
 	events, _, _ := s.history.since(next - min(next, shownEvents))
 	st.Events = make([]page.Event, 0, len(events))
@@ -49,6 +46,21 @@ func (s *store) status() *page.Status {
 		st.Events = append(st.Events, e.status())
 	}
 	return st
+}
+
+// namesStatus tells of the names that are looked up.
+func (s *store) namesStatus() (all []page.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, known := range s.resolver.names {
+		all = append(all, page.Name{
+			Name: name.host, Type: name.kind, Addresses: len(known.records), More: known.more, Answered: known.good, Failures: known.failures, Error: known.cause,
+		})
+	}
+	slices.SortFunc(all, func(a, b page.Name) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Type, b.Type))
+	})
+	return all
 }
 
 // status tells how the pool stands.
@@ -81,7 +93,7 @@ func (p *pool) status(snap *snapshot, now time.Duration) page.Model {
 func (i *instance) status(snap *snapshot, now time.Duration) page.Instance {
 	v := i.state.health.view(now, snap.errorWindow)
 	st := page.Instance{
-		ID: i.id, Name: i.name, Address: i.host + i.base, Weight: i.weight, UpstreamModel: i.upstreamModel,
+		ID: i.id, Name: i.name, Address: i.place(), Weight: i.weight, UpstreamModel: i.upstreamModel,
 		State: page.InstanceState(v.phase.String()), Reason: string(v.why), WaitSeconds: v.wait.Seconds(),
 		InFlight: i.state.inFlight.Load(), MaxConcurrency: i.maxConcurrency,
 	}
@@ -174,7 +186,7 @@ func (a *alerts) firing() []page.Alert {
 var severities = map[eventKind]page.Severity{
 	instanceEjected: page.Warning, instanceResting: page.Warning, keyRefused: page.Warning, modelMissing: page.Warning, poolOnFallback: page.Warning,
 	poolEmpty: page.Critical, configRejected: page.Critical, recorderDropping: page.Critical, diskLow: page.Critical,
-	budgetOver: page.Critical, usageUnkept: page.Critical,
+	budgetOver: page.Critical, usageUnkept: page.Critical, dnsFailed: page.Warning, dnsEmpty: page.Warning,
 }
 
 // status tells of an event.

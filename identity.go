@@ -24,7 +24,7 @@ func identify(entries []*InstanceConfig, before *snapshot) []entryID {
 	known := make([]entryID, len(entries))
 	byPlace := make(map[string][]int, len(entries))
 	for n, c := range entries {
-		known[n].place = hashID(normalURL(c.URL), c.ModelName)
+		known[n].place = c.place()
 		byPlace[known[n].place] = append(byPlace[known[n].place], n)
 	}
 	old := make(map[string][]*instance)
@@ -72,6 +72,15 @@ func match(entries []*InstanceConfig, members []int, old []*instance, known []en
 		}
 		known[n].id, used[id] = id, true
 	}
+}
+
+// place returns the hash of an entry's URL and model, and of the address that stands for
+// its host, if it does not connect there itself.
+func (c *InstanceConfig) place() string {
+	if c.address != "" {
+		return hashID(normalURL(c.URL), c.ModelName, c.address)
+	}
+	return hashID(normalURL(c.URL), c.ModelName)
 }
 
 func hashID(parts ...string) string {

@@ -49,6 +49,9 @@ func (a *attempt) masked(text []byte) []byte {
 	}
 	if i.tier == primary {
 		text = replaced(text, []byte(i.host))
+		if i.config.address != "" {
+			text = replaced(text, []byte(i.config.address))
+		}
 	}
 	return text
 }

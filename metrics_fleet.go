@@ -38,6 +38,9 @@ var (
 	tokensDesc   = desc("tokens_total", "Tokens, as answers tell them.", "upstream", "model", "type")
 	guessesDesc  = desc("tokens_estimated_total", "Tokens of streams that do not tell them, estimated: one for each chunk, and for 4 bytes of the request.", "upstream", "model", "type")
 
+	dnsLookupsDesc   = desc("dns_lookups_total", "Lookups of names that instances are found by, by how they ended.", "name", "type", "outcome")
+	dnsAddressesDesc = desc("dns_addresses", "Servers behind a name that are in use.", "name", "type")
+
 	writtenDesc = desc("records_written_total", "Records handed to their files.")
 	droppedDesc = desc("records_dropped_total", "Exchanges or records that are not in the files.", "reason")
 	queueDesc   = desc("record_queue_length", "Exchanges that wait to be recorded.")
@@ -63,6 +66,7 @@ func (*fleetCollector) Describe(ch chan<- *prometheus.Desc) {
 		requestsDesc, retriesDesc, fallbacksDesc, durationDesc, ttftDesc, itlDesc, tpotDesc, overheadDesc,
 		waitingDesc, waitDesc, refusedDesc,
 		infoDesc, stateDesc, inFlightDesc, attemptsDesc, latencyDesc, ejectedDesc, tokensDesc, guessesDesc,
+		dnsLookupsDesc, dnsAddressesDesc,
 		writtenDesc, droppedDesc, queueDesc, freeDesc,
 	} {
 		ch <- d
@@ -89,6 +93,7 @@ func (*fleetCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		return true
 	})
+	collectNames(ch)
 	for model, c := range models {
 		c.collect(ch, model)
 		ch <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(waiting[model]), label(model))
@@ -99,6 +104,36 @@ func (*fleetCollector) Collect(ch chan<- prometheus.Metric) {
 		n.collect(ch)
 	}
 	collectRecorders(ch)
+}
+
+// collectNames sends the numbers of the names that are looked up. Of one that stands in
+// several files, the most addresses are told.
+func collectNames(ch chan<- prometheus.Metric) {
+	type numbers struct {
+		counts    [3]int64
+		addresses int
+	}
+	all := make(map[dnsName]numbers)
+	stores.Range(func(_, v any) bool {
+		s := v.(*store)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for name, known := range s.resolver.names {
+			n := all[name]
+			for end, count := range known.counts {
+				n.counts[end] += count
+			}
+			n.addresses = max(n.addresses, len(known.records))
+			all[name] = n
+		}
+		return true
+	})
+	for name, n := range all {
+		for end, count := range n.counts {
+			ch <- prometheus.MustNewConstMetric(dnsLookupsDesc, prometheus.CounterValue, float64(count), label(name.host), name.kind, lookupEnd(end).String())
+		}
+		ch <- prometheus.MustNewConstMetric(dnsAddressesDesc, prometheus.GaugeValue, float64(n.addresses), label(name.host), name.kind)
+	}
 }
 
 // addModel adds the counts of a model to those of other files.

@@ -13,6 +13,7 @@ type named struct {
 	own  string // that the file gives it, or ""
 	name string // own, or the default
 	host string // HOST:PORT
+	from string // name of the entry that stands for it and others, or ""
 	url  string
 }
 
@@ -23,7 +24,7 @@ func lookUp(all []named, name string) (found []int) {
 		func(n *named) bool { return n.id == name },
 		func(n *named) bool { return name != "" && n.own == name },
 		func(n *named) bool {
-			return n.name == name || n.host == strings.ToLower(name) || normalURL(n.url) == normalURL(name)
+			return n.name == name || name != "" && n.from == name || n.host == strings.ToLower(name) || normalURL(n.url) == normalURL(name)
 		},
 	} {
 		for k := range all {
@@ -62,7 +63,7 @@ func (f *fleet) names() []named {
 	all := make([]named, len(f.instances))
 	for k, i := range f.instances {
 		all[k] = named{id: i.id, name: i.name, host: strings.ToLower(i.upstream.Dial), url: i.scheme + "://" + i.host + i.base}
-		if i.name != i.host+i.base {
+		if all[k].from = i.config.entry; i.name != i.host+i.base {
 			all[k].own = i.name
 		}
 	}

@@ -111,6 +111,9 @@ func (one *poll) hears(s *store, state engine.State, now, wait time.Duration) {
 // pollTimeout is the key of a context's time for each question.
 type pollTimeout struct{}
 
+// polledKey is the key of the instance that a question goes to.
+type polledKey struct{}
+
 var errTooLong = errors.New("answer is too long")
 
 // get asks the instance for a path, with its own key and headers.
@@ -123,10 +126,17 @@ func (one *poll) get(ctx context.Context, path string) (engine.Answer, error) {
 		rt.rest = rest
 	}
 	target, query := one.target(rt)
-	u := url.URL{Scheme: one.scheme, Host: one.host, Path: target, RawQuery: query}
+	ctx = context.WithValue(ctx, polledKey{}, one.instance)
+	u := url.URL{Scheme: one.scheme, Host: one.dials, Path: target, RawQuery: query}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return engine.Answer{}, err
+	}
+	r.Host = one.host
+	if t, ok := one.transport.(*http.Transport); ok && r.URL.Host != one.host && t.Proxy != nil {
+		if by, err := t.Proxy(r); err == nil && by != nil {
+			r.URL.Host = one.host // the proxy looks the name up itself
+		}
 	}
 	r.Header.Set("User-Agent", "caddy-ai-gateway")
 	if one.authorization != "" {

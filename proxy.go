@@ -45,6 +45,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	}
 	p.LoadBalancing.SelectionPolicy = chosen{}
 	if stock, ok := p.Transport.(*reverseproxy.HTTPTransport); ok {
+		h.transport.proxy = stock.Transport.Proxy
 		stock.Transport.DialContext = within(stock.Transport.DialContext)
 		stock.Transport.DialTLSContext = within(stock.Transport.DialTLSContext)
 		if plain {
@@ -53,7 +54,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		h.polls = newPollTransport(stock.Transport)
 	}
 	h.goesDirect = ownPolicy && goesDirect(p) // Caddy's policies look at the proxy's counts
-	h.transport = transport{p.Transport, h.plain}
+	h.transport.inner, h.transport.plain = p.Transport, h.plain
 	p.Transport = h.transport
 	return nil
 }

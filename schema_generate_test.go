@@ -104,7 +104,7 @@ func makeSchema(t testing.TB) []byte {
 func rootSchema(t testing.TB) *subschema {
 	t.Helper()
 	m := &schemaMaker{docs: make(map[string]string), used: make(map[string]bool)}
-	for _, file := range []string{"config.go", "keys_config.go", "record_config.go", "overflow_config.go", "internal/alert/config.go"} {
+	for _, file := range []string{"config.go", "dns_config.go", "keys_config.go", "record_config.go", "overflow_config.go", "internal/alert/config.go"} {
 		if err := m.readDocs(file); err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func (m *schemaMaker) value(v reflect.Value, rule schemaRule) *subschema {
 		m.object(reflect.Zero(t.Elem()))
 		return &subschema{Type: kinds, MaxItems: rule.items, Items: refTo(t.Elem())}
 	case t.Kind() == reflect.Slice:
-		return &subschema{Type: kinds, Items: text(rule.text, false)}
+		return &subschema{Type: kinds, MaxItems: rule.items, Items: text(rule.text, false)}
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
 		m.object(reflect.Zero(t.Elem()))
 		return &subschema{Type: kinds, PropertyNames: rule.names, AdditionalProperties: &subschema{AnyOf: []*subschema{refTo(t.Elem()), {Type: "null"}}}}

@@ -25,6 +25,7 @@ const (
 	schemaSegment     = `([A-Za-z0-9_~:@,=+-][A-Za-z0-9._~:@,=+-]*|\.[A-Za-z0-9_~:@,=+-][A-Za-z0-9._~:@,=+-]*|\.\.[A-Za-z0-9._~:@,=+-]+)`
 	schemaPath        = `(/|(/` + schemaSegment + `)+)`
 	schemaURL         = `^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+(%25[A-Za-z0-9._~-]+)?\]|[^\x00-\x20/?#@:%\\"<>\[\]^{}|\x7f` + "`" + `]+)(:[0-9]{1,5})?(/` + schemaSegment + `)*/*$`
+	schemaServer      = `^(([0-9]{1,3}\.){3}[0-9]{1,3}(:[0-9]{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[^\]]+)?|\[[0-9A-Fa-f:.]+(%[^\]]+)?\]:[0-9]{1,5})$`
 	schemaPlaceholder = `\{(env|file)\.[^}]*\}`
 	schemaDuration    = `^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
 	noControls        = `^[^\x00-\x1f\x7f-\x9f]*$`
@@ -42,6 +43,10 @@ var schemaRules = map[string]schemaRule{
 	"Config.EngineRoutes":          {text: &subschema{Pattern: `^(/` + schemaSegment + `)+$`}, examples: []any{[]string{"/tokenize", "/v1/rerank"}}},
 	"Config.Schema":                {examples: []any{"./" + schemaPlace}},
 
+	"DNSConfig.Interval": {least: 1, most: 3600, examples: []any{15}},
+	"DNSConfig.Timeout":  {least: 0.1, most: 60, examples: []any{5}},
+	"DNSConfig.Servers":  {items: maxServers, text: &subschema{Pattern: schemaServer}, examples: []any{[]string{"127.0.0.1:8600"}}},
+
 	"QueueConfig.MaxWaiting": {most: maxMaxWaiting, examples: []any{1000}},
 	"QueueConfig.MaxWait":    {examples: []any{30, "1m"}},
 	"QueueConfig.SpillAfter": {examples: []any{5}},
@@ -57,6 +62,7 @@ var schemaRules = map[string]schemaRule{
 		required: true, text: &subschema{Pattern: schemaURL},
 		examples: []any{"http://10.0.0.1:8000/v1"},
 	},
+	"InstanceConfig.Resolve":        {text: &subschema{Enum: append([]string{""}, recordTypes...)}, examples: []any{resolveA}},
 	"InstanceConfig.APIKey":         {text: &subschema{Pattern: headerValue}, examples: []any{"{env.VLLM_API_KEY}", "{file./etc/gateway/cloud.key}"}},
 	"InstanceConfig.ModelName":      {required: true, text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{"qwen3-32b", "*"}},
 	"InstanceConfig.Weight":         {most: maxWeight},

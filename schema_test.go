@@ -133,6 +133,10 @@ var beyondSchema = []struct{ words, sample string }{
 	{`got a key `, setting(`keys: [{name: 'a', key: '{env.HOME}'}]`)},
 	{`want a date such as`, setting(`keys: [{name: 'a', user: 'a', expires: '2027-02-30'}]`)},
 	{`keys_file: `, setting(`keys_file: 'none.json5'`)},
+	{`outside of 1s to 1h`, setting(`dns: {interval: '2h'}`)},
+	{`outside of 100ms to 1m`, setting(`dns: {timeout: '50ms'}`)},
+	{`asks to look up a name`, `{instances: [{url: 'http://10.0.0.1', model_name: 'm', resolve: 'a'}]}`},
+	{`comes from the SRV records`, with(`resolve: 'srv', weight: 1`)},
 	{`256 bytes`, `{instances: [{url: 'http://h', model_name: '` + strings.Repeat("ä", 129) + `'}]}`},
 }
 
@@ -261,6 +265,7 @@ func TestSchemaAgrees(t *testing.T) {
 	f(reflect.TypeFor[InstanceConfig](), `{instances: [{%s, url: 'http://h', model_name: 'm'}]}`)
 	f(reflect.TypeFor[TimeoutsConfig](), `{instances: [{timeouts: {%s}, url: 'http://h', model_name: 'm'}]}`)
 	f(reflect.TypeFor[TimeoutsConfig](), setting(`timeouts: {%s}`))
+	f(reflect.TypeFor[DNSConfig](), setting(`dns: {%s}`))
 	f(reflect.TypeFor[RetriesConfig](), setting(`retries: {%s}`))
 	f(reflect.TypeFor[RecordConfig](), setting(`record: {%s}`))
 	f(reflect.TypeFor[alert.Config](), setting(`alerts: {%s}`))

@@ -112,7 +112,7 @@ func (s *store) renew() {
 func (s *store) fleet() *fleet {
 	models := make(map[string]*modelState)
 	maps.Copy(models, s.models)
-	f := newFleet(s.instances(s.cfg), models, &s.changes)
+	f := newFleet(s.instances(s.cfg), s.cfg.models(), models, &s.changes)
 	maps.DeleteFunc(models, func(model string, _ *modelState) bool {
 		return f.pools[model] == nil && (model != anyModel || f.any == nil)
 	})
@@ -120,10 +120,14 @@ func (s *store) fleet() *fleet {
 	return f
 }
 
-// instances makes the instances of cfg, in its order, and keeps the states of
+// instances makes the instances that cfg stands for, in its order, and keeps the states of
 // those alone.
 func (s *store) instances(cfg *Config) []*instance {
-	entries := cfg.entries()
+	members := s.expand(cfg)
+	entries := make([]*InstanceConfig, len(members))
+	for n, m := range members {
+		entries[n] = m.InstanceConfig
+	}
 	states := make(map[string]*instanceState, len(entries))
 	shared := defaultDeadlines.with(&cfg.Timeouts)
 	instances := make([]*instance, len(entries))
@@ -139,11 +143,7 @@ func (s *store) instances(cfg *Config) []*instance {
 		}
 		state.place = known.place
 		states[known.id] = state
-		t := primary
-		if n >= len(cfg.Instances) {
-			t = fallback
-		}
-		i := newInstance(entries[n], t, known.id, state)
+		i := newInstance(entries[n], members[n].tier, known.id, state)
 		i.deadlines = shared.with(&entries[n].Timeouts)
 		instances[n] = i
 		state.most.Store(int64(i.maxConcurrency))
@@ -162,6 +162,18 @@ func (s *store) instances(cfg *Config) []*instance {
 // entries returns the instances of both tiers, primaries first.
 func (c *Config) entries() []*InstanceConfig {
 	return slices.Concat(c.Instances, c.FallbackInstances)
+}
+
+// models returns the models that the entries name, in their order.
+func (c *Config) models() (names []string) {
+	known := make(map[string]bool)
+	for _, entry := range c.entries() {
+		if !known[entry.ModelName] {
+			known[entry.ModelName] = true
+			names = append(names, entry.ModelName)
+		}
+	}
+	return names
 }
 
 // newRecorder acquires the recorder of dir, and gives up that of the snapshot in

@@ -152,7 +152,7 @@ func (h *Handler) health(snap *snapshot) healthReport {
 	for _, i := range snap.fleet.instances {
 		v := i.state.health.view(now, snap.errorWindow)
 		report.Instances[i.id] = instanceReport{
-			URL: i.scheme + "://" + i.host + i.base, Model: i.model, ActiveConnections: i.state.inFlight.Load(),
+			URL: i.scheme + "://" + i.place(), Model: i.model, ActiveConnections: i.state.inFlight.Load(),
 			RecentErrors: v.failures, ErrorRate: float64(v.failures) / float64(max(v.results, 1)), Name: i.name, Tier: i.tier.String(),
 			State: i.standing(v), Reason: v.why, Wait: v.wait.Seconds(),
 			Weight: i.weight, UpstreamModel: i.upstreamModel, engineReport: i.engineReport(now), MaxConcurrency: i.maxConcurrency,

@@ -50,6 +50,7 @@ type store struct {
 	strangers limit.Guard   // who presents wrong keys
 	changes   atomic.Uint64 // of phases, of all instances
 	usher     usher
+	resolver  resolver
 	ejections sync.Mutex // held while one decides whether it may go
 
 	events   *bulletin
@@ -94,7 +95,7 @@ func releaseStore(s *store) error {
 func newStore(path string, logger *zap.Logger) (*store, error) {
 	s := &store{
 		path: path, strangers: limit.Guard{Most: maxWrongKeys, Window: time.Minute, Places: maxStrangers}, usher: usher{bell: make(chan struct{}, 1)},
-		events: newBulletin(), history: newHistory(), asked: make(chan chan<- looked), stop: make(chan struct{}),
+		events: newBulletin(), history: newHistory(), resolver: newResolver(), asked: make(chan chan<- looked), stop: make(chan struct{}),
 	}
 	s.subscribe(s.history.add)
 	s.panel = newPanel(s)
@@ -110,6 +111,7 @@ func newStore(path string, logger *zap.Logger) (*store, error) {
 	if pollsEngines {
 		s.done.Go(newPoller(s).run)
 	}
+	s.done.Go(s.resolves)
 	return s, nil
 }
 
@@ -179,9 +181,11 @@ func (s *store) load() (changed *swap, news bool, err error) {
 		return nil, true, s.trial
 	}
 	was, before := s.cfg, s.snapshot()
+	s.resolver.prepare(cfg, clock(), firstLookup)
 	if s.trial = s.publish(cfg); s.trial != nil {
 		return nil, true, s.trial
 	}
+	s.resolver.forget(cfg)
 	s.warn(read.warnings(dir, permissions(s.path)))
 	s.inForce = sum
 	return newSwap(was, before, cfg, s.snapshot()), true, nil

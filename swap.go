@@ -49,7 +49,7 @@ func newSwap(was *Config, before *snapshot, is *Config, after *snapshot) *swap {
 	}
 	compare(reflect.ValueOf(was), reflect.ValueOf(is), "", s.settings.add)
 	s.compareKeys(was.clientKeys, is.clientKeys)
-	s.compareInstances(was.entries(), before.fleet.instances, is.entries(), after.fleet.instances)
+	s.compareInstances(before.fleet.instances, after.fleet.instances)
 	return s
 }
 
@@ -73,13 +73,13 @@ func (s *swap) compareKeys(was, is []*KeyConfig) {
 	}
 }
 
-func (s *swap) compareInstances(was []*InstanceConfig, before []*instance, is []*InstanceConfig, after []*instance) {
+func (s *swap) compareInstances(before, after []*instance) {
 	old := make(map[string]int, len(before))
 	for n, i := range before {
 		old[i.id] = n
 	}
 	last, moved := -1, false
-	for n, i := range after {
+	for _, i := range after {
 		o, ok := old[i.id]
 		if !ok {
 			s.added.add(i.name)
@@ -91,7 +91,7 @@ func (s *swap) compareInstances(was []*InstanceConfig, before []*instance, is []
 		if before[o].tier != i.tier {
 			members.add(fmt.Sprintf("tier %s -> %s", before[o].tier, i.tier))
 		}
-		compare(reflect.ValueOf(was[o]), reflect.ValueOf(is[n]), "", members.add)
+		compare(reflect.ValueOf(before[o].config), reflect.ValueOf(i.config), "", members.add)
 		if members.total > 0 {
 			s.changed.add(before[o].name + ": " + strings.Join(members.list(), ", "))
 		}

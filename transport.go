@@ -21,6 +21,9 @@ import (
 type transport struct {
 	inner http.RoundTripper
 	plain *http1.Transport // for HTTP without TLS, or nil
+	// proxy returns the forward proxy of a request, nil for none. It is nil where there
+	// never is one.
+	proxy func(*http.Request) (*url.URL, error)
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -35,6 +38,11 @@ func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http
 		inner = t.plain
 	}
 	out := a.outgoing(r, header)
+	if out.URL.Host != a.instance.host && t.proxy != nil {
+		if by, err := t.proxy(out); err == nil && by != nil {
+			out.URL.Host = a.instance.host // the proxy looks the name up itself
+		}
+	}
 	a.trace(r.Context(), out.Header)
 	x.own += clock() - x.working
 	res, err := inner.RoundTrip(out)
@@ -122,7 +130,7 @@ func (a *attempt) outgoing(r *http.Request, h http.Header) *http.Request {
 	if ownQuery != "" && query != "" {
 		ownQuery += "&"
 	}
-	out.URL = &url.URL{Scheme: i.scheme, Host: i.host, Path: path, RawQuery: ownQuery + query}
+	out.URL = &url.URL{Scheme: i.scheme, Host: i.dials, Path: path, RawQuery: ownQuery + query}
 	out.Host = i.host
 	a.address(h)
 	out.Header = h

@@ -20,6 +20,18 @@ type Status struct {
 	Events   []Event   `json:"events"` // newest first; the page shows the first 100
 	Alerts   []Alert   `json:"alerts"` // those in force, gravest first
 	Recorder Recorder  `json:"recorder"`
+	Names    []Name    `json:"names,omitempty"` // that are looked up in the DNS, sorted
+}
+
+// Name is one that instances are found by in the DNS.
+type Name struct {
+	Name      string    `json:"name"`
+	Type      string    `json:"type"`               // of the records: "a", "aaaa" or "srv"
+	Addresses int       `json:"addresses"`          // that are in use
+	More      int       `json:"more,omitempty"`     // that are not, for there are too many
+	Answered  time.Time `json:"answered,omitzero"`  // when they were looked up last with success
+	Failures  int       `json:"failures,omitempty"` // lookups in a row that failed
+	Error     string    `json:"error,omitempty"`    // why the last lookup brought no address
 }
 
 // Config tells of the watched file.
