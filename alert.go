@@ -181,7 +181,7 @@ var signals = map[eventKind]struct {
 // nobody hears.
 func (t *teller) tell(e event) {
 	snap := t.snapshot()
-	if e.kind == addressesChanged {
+	if e.kind == addressesChanged || e.kind == modelsChanged {
 		snap.alerts.retain()
 	}
 	if snap.alerts != t.to { // data_dir has changed, and with it who knows what

@@ -107,7 +107,9 @@ func (c configCheck) summary() string {
 	models := make(map[string]bool)
 	for _, list := range [][]*InstanceConfig{c.config.Instances, c.config.FallbackInstances} {
 		for _, entry := range list {
-			models[entry.ModelName] = true
+			if entry.ModelName != "" {
+				models[entry.ModelName] = true
+			}
 		}
 	}
 	counts[0] = "good"

@@ -132,8 +132,16 @@ type InstanceConfig struct {
 	APIKey string `json:"api_key"`
 
 	// ModelName is the model that clients ask for, or "*" for all that no other
-	// instance names. Required.
+	// instance names. Required, unless discover is true.
 	ModelName string `json:"model_name"`
+
+	// Discover serves every model that the server lists, by the name that it has there,
+	// beside the model of model_name, if there is one: 256 at most. The list is asked for as
+	// poll says, every 30 seconds; a server that does not answer, or lists nothing, keeps the
+	// models that it told last until the gateway ends. A model that the file gives the
+	// server, by its own name or as upstream_model, is served as the file says. The default
+	// is false.
+	Discover bool `json:"discover"`
 
 	// Weight is the share of the requests relative to the other instances of the
 	// model, 0 to 1000. 0 gives it none. The default is 1.
@@ -186,6 +194,8 @@ type InstanceConfig struct {
 	// Of an instance that an entry with resolve stands for.
 	address string `json:"-"` // HOST:PORT to connect to, or "" for that of the URL
 	entry   string `json:"-"` // name of the entry, own or default
+
+	discovered bool `json:"-"` // the model is one that the server has told of
 }
 
 // TimeoutsConfig is a set of deadlines, in seconds or as durations. 0 is none.

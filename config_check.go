@@ -103,6 +103,8 @@ func (c *Config) check(ch *checker) {
 	}
 	ch.instances("instances", c.Instances)
 	ch.instances("fallback_instances", c.FallbackInstances)
+	ch.discovers("instances", c.Instances, &c.Poll)
+	ch.discovers("fallback_instances", c.FallbackInstances, &c.Poll)
 	if len(ch.told) == 0 { // what is true of all entries shows only when all are known
 		if len(c.Instances)+len(c.FallbackInstances) == 0 {
 			ch.report([]any{"instances"}, "no instances, want at least one in instances or fallback_instances")
@@ -157,8 +159,23 @@ func (c *checker) instances(list string, entries []*InstanceConfig) {
 	}
 }
 
+// discovers reports entries that never learn of a model.
+func (c *checker) discovers(list string, entries []*InstanceConfig, poll *PollConfig) {
+	for n, entry := range entries {
+		if entry.Discover && poll.Interval == 0 {
+			c.report([]any{list, n, "discover"}, "got true, but poll.interval is 0, so that the server is never asked; want no discover, or an interval above 0")
+		}
+	}
+}
+
 func (c *checker) model(at func(...any) []any, entry *InstanceConfig) {
 	switch {
+	case entry.ModelName == "" && entry.Discover:
+		if entry.UpstreamModel != "" {
+			c.report(at("upstream_model"), "is what the server calls the model of model_name, and there is none")
+		}
+	case entry.ModelName == anyModel && entry.Discover:
+		c.report(at("discover"), `got true beside the model_name "*", which takes every model; want one of them`)
 	case entry.ModelName == "":
 		c.report(at("model_name"), `missing model_name, want the model's name or "*"`)
 	case !validModelName(entry.ModelName):

@@ -114,7 +114,7 @@ func TestConfigSyntaxMistakes(t *testing.T) {
 func TestConfigUnknownMembers(t *testing.T) {
 	f := mistakeTest(t, t.TempDir())
 	const top = `instances, fallback_instances, data_dir, load_balancing_strategy, error_threshold, error_window, alert_cooldown, dns, alerts, timeouts, retries, queue, poll, overflow, keys, keys_file, key_label, prices, budget_utc, stream_keepalive, record, engine_routes, $schema`
-	const entry = `url, resolve, api_key, model_name, weight, drain, name, upstream_model, max_concurrency, context_length, headers, engine, ask_usage, timeouts, paths`
+	const entry = `url, resolve, api_key, model_name, discover, weight, drain, name, upstream_model, max_concurrency, context_length, headers, engine, ask_usage, timeouts, paths`
 
 	f(`{instance: []}`, `1:2: unknown member "instance"; did you mean "instances"?`)
 	f(`{Instances: []}`, `1:2: unknown member "Instances"; did you mean "instances"?`)
@@ -289,6 +289,17 @@ func TestConfigBadValues(t *testing.T) {
 	f(`{instances: [{url: 'http://h/v1', model_name: '`+strings.Repeat(`m`, 257)+`'}]}`, `1:47: instances[0].model_name`+names)
 	f(`{instances: [{url: 'http://h/v1', model_name: 'a\nb'}]}`, `1:47: instances[0].model_name`+names)
 	f(`{instances: [{url: 'http://h/v1', model_name: 'a\0'}]}`, `1:47: instances[0].model_name`+names)
+	f(with(`discover: 'yes'`), `1:25: instances[0].discover: got a string, want true or false`)
+	f(`{instances: [{url: 'http://h', discover: false}]}`, `1:14: instances[0]: missing model_name, want the model's name or "*"`)
+	f(`{instances: [{url: 'http://h', model_name: '*', discover: true}]}`,
+		`1:59: instances[0].discover: got true beside the model_name "*", which takes every model; want one of them`)
+	f(`{instances: [{url: 'http://h', discover: true, upstream_model: 'u'}]}`,
+		`1:64: instances[0].upstream_model: is what the server calls the model of model_name, and there is none`)
+	f(setting(`instances: [{url: 'http://h', discover: true}], poll: {interval: 0}`),
+		`1:100: instances[0].discover: got true, but poll.interval is 0, so that the server is never asked; want no discover, or an interval above 0`)
+	f(`{instances: [{url: 'http://h', discover: true}, {url: 'http://H:80', discover: true}]}`,
+		`1:49: instances[1]: the same url, model_name and api_key as instances[0] on line 1; give one of them the sum of both weights`)
+
 	f(with(`resolve: 'A'`), `1:24: instances[0].resolve: want one of a, aaaa, srv`)
 	f(with(`resolve: true`), `1:24: instances[0].resolve: got true, want a string`)
 	const address = `: holds an address, and resolve asks to look up a name; want a name, or no resolve`

@@ -106,7 +106,7 @@ func TestConfigDefaults(t *testing.T) {
 	src := `{instances: [{url: 'http://h:8000/v1', model_name: 'm'}]}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)
 	src = `{instances: [{url: 'http://h:8000/v1', model_name: 'm', api_key: null, weight: null, drain: null, name: null, upstream_model: null,
-		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null, resolve: null}], dns: {interval: null, servers: null}, timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, poll: {interval: null, timeout: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
+		max_concurrency: null, headers: null, engine: null, ask_usage: null, paths: null, timeouts: null, resolve: null, discover: null}], dns: {interval: null, servers: null}, timeouts: {connect: null}, retries: null, queue: {max_waiting: null, max_wait: null, spill_after: null}, poll: {interval: null, timeout: null}, stream_keepalive: null, record: {raw: null, redact: null}, fallback_instances: null, data_dir: null,
 		load_balancing_strategy: null, error_threshold: null, error_window: null, alert_cooldown: null, engine_routes: null,
 		alerts: {name: null, receivers: null, group_wait: null, group_interval: null, repeat: null, error_rate: null, slow_first_token: null, keep_state: null}}`
 	same(t, src, *parsed(t, src, "/etc/gateway"), *want)

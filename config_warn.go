@@ -135,6 +135,10 @@ func (c *checker) riskyTimeouts(place []any, set, shared TimeoutsConfig) {
 func (c *checker) riskyModels(cfg *Config) {
 	named, own, fallbacks := make(map[string]bool), make(map[string]int), make(map[string]int)
 	for _, entry := range cfg.Instances {
+		if entry.ModelName == "" { // what it discovers is not known
+			named[anyModel] = true
+			continue
+		}
 		named[entry.ModelName] = true
 		if *entry.Weight > 0 {
 			own[entry.ModelName]++
@@ -147,13 +151,13 @@ func (c *checker) riskyModels(cfg *Config) {
 	}
 	behind := func(model string) int { return cmp.Or(fallbacks[model], fallbacks[anyModel]) }
 	for n, entry := range cfg.Instances {
-		if *entry.Weight > 0 && own[entry.ModelName] == 1 && entry.Resolve == "" && behind(entry.ModelName) == 0 {
+		if *entry.Weight > 0 && entry.ModelName != "" && own[entry.ModelName] == 1 && entry.Resolve == "" && behind(entry.ModelName) == 0 {
 			c.report([]any{"instances", n, "model_name"},
 				"the only instance of its model, without a fallback: when it fails, so does every request for the model; add an instance or a fallback instance")
 		}
 	}
 	for n, entry := range cfg.FallbackInstances {
-		if len(named) > 0 && !named[entry.ModelName] && !named[anyModel] && entry.ModelName != anyModel {
+		if len(named) > 0 && entry.ModelName != "" && !named[entry.ModelName] && !named[anyModel] && entry.ModelName != anyModel {
 			c.report([]any{"fallback_instances", n, "model_name"},
 				"no entry of instances has this model, so there is nothing it stands in for; want the model_name of an instance, or \"*\"")
 		}

@@ -73,6 +73,10 @@ func (v *visit) model(text []byte) {
 		v.tell("model", skipped, "the file takes every model; it has %d", len(list.Data))
 		return
 	}
+	if v.scouts() {
+		v.tell("model", good, "the file takes what it lists: %s", plural(len(list.Data), "model"))
+		return
+	}
 	var known []string
 	for _, m := range list.Data {
 		if m.ID == want {
@@ -159,6 +163,10 @@ func (v *visit) dialects(ctx context.Context) {
 	model := v.upstreamModel
 	if model == "" {
 		model = v.instance.model
+	}
+	if v.scouts() {
+		v.tell("apis", skipped, "no model is known to ask for")
+		return
 	}
 	if model == anyModel {
 		v.tell("apis", skipped, "the file takes every model, none is known to ask for")

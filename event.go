@@ -39,6 +39,7 @@ const (
 	configRejected eventKind = "config_rejected" // it is not, for cause
 
 	addressesChanged eventKind = "addresses_changed" // a name has other addresses than before, and the fleet other instances
+	modelsChanged    eventKind = "models_changed"    // a server with discover has other models than before
 	dnsFailed        eventKind = "dns_failed"        // lookups of a name fail, for cause; its last addresses stay in use
 	dnsEmpty         eventKind = "dns_empty"         // a name has no addresses any more; its last ones stay in use
 	dnsRecovered     eventKind = "dns_recovered"     // it has some again

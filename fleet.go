@@ -87,7 +87,8 @@ type instance struct {
 	contextLength  int // tokens that the file says; 0: what the instance tells, if it does
 	deadlines      deadlines
 	state          *instanceState
-	pools          []*pool // that it is in; one, unless it is of anyModel
+	scout          *instanceState // of the server's scout, if that has discovered the model
+	pools          []*pool        // that it is in; one, unless it is of anyModel
 
 	// upstream goes to the proxy as the choice of an own policy; hashed is the
 	// same for Caddy's policies, some of which tell upstreams apart by a hash of
@@ -163,6 +164,9 @@ func (i *instance) reaches(address string) string {
 	}
 	return address
 }
+
+// scouts reports whether the instance only asks its server for models.
+func (i *instance) scouts() bool { return i.model == "" }
 
 // place is host, port and path of the instance, for people.
 func (i *instance) place() string {
@@ -272,6 +276,7 @@ func (p *pool) lastIs(i *instance) bool {
 // fleet is the set of pools that one config.json5 describes. It is immutable.
 type fleet struct {
 	instances []*instance
+	scouts    []*instance      // of entries with discover; in no pool, and never given a request
 	pools     map[string]*pool // by model; anyModel's is not among them
 	any       *pool            // of anyModel, or nil
 	models    []string         // sorted names of pools
@@ -284,21 +289,24 @@ type fleet struct {
 // instances that name it or, if none does, those of anyModel; the same rule
 // gives the primary tier of a model that only fallback instances name.
 func newFleet(instances []*instance, names []string, states map[string]*modelState, changes *atomic.Uint64) *fleet {
-	f := &fleet{instances: instances, pools: make(map[string]*pool)}
+	f := &fleet{pools: make(map[string]*pool), order: slices.Clone(names)}
 	byModel := make(map[string]*[2][]*instance)
+	for _, model := range names {
+		byModel[model] = new([2][]*instance)
+	}
 	for _, i := range instances {
+		if i.scouts() {
+			f.scouts = append(f.scouts, i)
+			continue
+		}
+		f.instances = append(f.instances, i)
 		if byModel[i.model] == nil {
 			byModel[i.model] = new([2][]*instance)
+			f.order = append(f.order, i.model)
 		}
 		tiers := byModel[i.model]
 		tiers[i.tier] = append(tiers[i.tier], i)
 	}
-	for _, model := range names {
-		if byModel[model] == nil {
-			byModel[model] = new([2][]*instance)
-		}
-	}
-	f.order = names
 	rest := byModel[anyModel]
 	for model, tiers := range byModel {
 		p := &pool{model: model, state: states[model], changes: changes}
@@ -341,6 +349,9 @@ func (p *pool) total() (longest time.Duration) {
 	}
 	return longest
 }
+
+// everyone returns the instances and the scouts.
+func (f *fleet) everyone() []*instance { return slices.Concat(f.instances, f.scouts) }
 
 // all returns all pools.
 func (f *fleet) all() []*pool {

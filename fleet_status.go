@@ -38,7 +38,7 @@ func (s *store) status() *page.Status {
 		st.Models = append(st.Models, snap.fleet.pool(model).status(snap, now))
 	}
 	sum(st)
-	st.Names = s.namesStatus()
+	st.Names, st.Discovered = s.namesStatus(), snap.fleet.discoveries()
 	next := s.history.next()
 	events, _, _ := s.history.since(next - min(next, shownEvents))
 	st.Events = make([]page.Event, 0, len(events))
@@ -93,7 +93,7 @@ func (p *pool) status(snap *snapshot, now time.Duration) page.Model {
 func (i *instance) status(snap *snapshot, now time.Duration) page.Instance {
 	v := i.state.health.view(now, snap.errorWindow)
 	st := page.Instance{
-		ID: i.id, Name: i.name, Address: i.place(), Weight: i.weight, UpstreamModel: i.upstreamModel,
+		ID: i.id, Name: i.name, Address: i.place(), Weight: i.weight, Discovered: i.config.discovered, UpstreamModel: i.upstreamModel,
 		State: page.InstanceState(v.phase.String()), Reason: string(v.why), WaitSeconds: v.wait.Seconds(),
 		InFlight: i.state.inFlight.Load(), MaxConcurrency: i.maxConcurrency,
 	}

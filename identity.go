@@ -29,7 +29,7 @@ func identify(entries []*InstanceConfig, before *snapshot) []entryID {
 	}
 	old := make(map[string][]*instance)
 	if before != nil {
-		for _, i := range before.fleet.instances {
+		for _, i := range before.fleet.everyone() {
 			old[i.state.place] = append(old[i.state.place], i)
 		}
 	}

@@ -27,8 +27,11 @@ type openAPI struct {
 // no others, and that every status it names is answered with a body of its schema.
 func TestOpenAPI(t *testing.T) {
 	m := startMoody(t)
-	g := startAdmin(t, `{"record": {"browse": true}, "instances": [`+m.entry(`, "name": "box", "max_concurrency": 3, "engine": "vllm", "upstream_model": "u"`)+", "+m.entry(`, "api_key": "k"`)+
+	names := startNameServer(t)
+	names.set(t, "models.test", "A 127.0.0.1")
+	g := startAdmin(t, `{"dns": {"servers": ["`+names.address+`"]}, "record": {"browse": true}, "instances": [`+m.entry(`, "name": "box", "max_concurrency": 3, "engine": "vllm", "upstream_model": "u"`)+", "+m.entry(`, "api_key": "k"`)+`, {"url": "http://models.test", "resolve": "a", "discover": true}`+
 		`], "fallback_instances": [`+entry(m.URL+"/w", "")+`]}`)
+	g.told(g.scout(0), "told")
 	g.asks(t, 5)
 	g.steer(t, "box", "drain")
 	g.put(1, func(h *health, now time.Duration) { h.out(reasonConnect, now, time.Hour) })

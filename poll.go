@@ -35,7 +35,10 @@ func newPollTransport(stock *http.Transport) *http.Transport {
 
 // polled reports whether the instance is asked about itself. One at a public address, as of
 // a cloud, is only if the file says which engine it is: others have nothing to tell.
-func (i *instance) polled() bool { return i.engine != "" || isPrivateHost(hostname(i.host)) }
+// A scout is in any case, and speaks for the models that it has discovered.
+func (i *instance) polled() bool {
+	return i.scouts() || i.scout == nil && (i.engine != "" || isPrivateHost(hostname(i.host)))
+}
 
 // like reports whether i, which is the same instance, is asked in the same way.
 func (one *poll) like(i *instance) bool {
@@ -53,15 +56,21 @@ func (one *poll) ask(ctx context.Context, s *store, settings polling, gauges boo
 			one.errors++
 			return
 		}
-		one.learns(told, clock())
+		one.learns(s, told, clock())
 	}
-	before := one.state.inFlight.Load()
+	about := slices.Concat(one.following, []*instance{one.instance})
+	before := make([]int64, len(about))
+	for n, i := range about {
+		before[n] = i.state.inFlight.Load()
+	}
 	look, err := one.server.Look(ctx, gauges)
 	now := clock()
-	own := max(before, one.state.inFlight.Load())
-	one.state.load.Observe(balance.Gauges{Running: look.Gauges.Running, Waiting: look.Gauges.Waiting, KV: look.Gauges.KV}, own, now)
-	if tells(look.Gauges) {
-		one.state.told.Store(&toldLoad{look.Gauges, now})
+	for n, i := range about {
+		own := max(before[n], i.state.inFlight.Load())
+		i.state.load.Observe(balance.Gauges{Running: look.Gauges.Running, Waiting: look.Gauges.Waiting, KV: look.Gauges.KV}, own, now)
+		if tells(look.Gauges) {
+			i.state.told.Store(&toldLoad{look.Gauges, now})
+		}
 	}
 	one.hears(s, look.State, now, 3*settings.interval+settings.timeout)
 	if err != nil {
@@ -73,17 +82,26 @@ func (one *poll) ask(ctx context.Context, s *store, settings polling, gauges boo
 }
 
 // learns keeps what the instance has told of itself.
-func (one *poll) learns(told engine.Facts, now time.Duration) {
+func (one *poll) learns(s *store, told engine.Facts, now time.Duration) {
 	one.survey = now + surveyTime
 	switch told.Engine {
 	case "": // it is in trouble
 		one.survey = now + longestSilence
 		return
 	case engine.Generic:
-		one.survey = now + seldomTime
+		if !one.scouts() {
+			one.survey = now + seldomTime
+		}
 	default:
 	}
-	one.state.facts.Store(&facts{Facts: told, detected: one.engine == "", at: now})
+	fresh := &facts{Facts: told, detected: one.engine == "", at: now}
+	before := one.state.facts.Swap(fresh)
+	for _, i := range one.following {
+		i.state.facts.Store(fresh)
+	}
+	if one.scouts() {
+		s.discovers(one.instance, before)
+	}
 }
 
 // hears lets the instance rest for wait while it loads or sleeps, and ends that rest as soon
@@ -95,13 +113,22 @@ func (one *poll) hears(s *store, state engine.State, now, wait time.Duration) {
 		}
 		one.told = state
 	}
-	switch h := &one.state.health; state {
+	for _, i := range one.following {
+		i.hears(s, state, now, wait)
+	}
+	if !one.scouts() {
+		one.instance.hears(s, state, now, wait)
+	}
+}
+
+func (i *instance) hears(s *store, state engine.State, now, wait time.Duration) {
+	switch h := &i.state.health; state {
 	case engine.Loading:
 		h.dozes(reasonLoading, now, wait)
-		s.events.rests(one.instance)
+		s.events.rests(i)
 	case engine.Sleeping:
 		h.dozes(reasonSleeping, now, wait)
-		s.events.rests(one.instance)
+		s.events.rests(i)
 	case engine.Ready:
 		h.wakes(now)
 	default:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +60,8 @@ type poller struct {
 type poll struct {
 	*instance                // as it stood in the snapshot when it was last asked
 	newest    *instance      // as it stands there now
+	following []*instance    // models that a scout has discovered, when it was last asked
+	followers []*instance    // the same now
 	server    *engine.Server // of the goroutine that asks, while one does
 	transport http.RoundTripper
 	due       time.Duration // when it is asked next
@@ -111,7 +114,7 @@ func (p *poller) next(now time.Duration) time.Duration {
 	for p.places > 0 && len(p.due) > 0 && p.due[0].due <= now {
 		one := heap.Pop(&p.due).(*poll)
 		p.places--
-		one.transport, one.instance = transport, one.newest
+		one.transport, one.instance, one.following = transport, one.newest, one.followers
 		gauges := p.gauges && !one.off()
 		p.asking.Go(func() {
 			one.ask(p.ctx, p.store, settings, gauges)
@@ -133,12 +136,18 @@ func (p *poller) take(snap *snapshot, now time.Duration) {
 	was, before := p.snap, p.polls
 	p.snap = snap
 	p.polls = make(map[*instanceState]*poll, len(before))
-	for _, i := range snap.fleet.instances {
+	followers := make(map[*instanceState][]*instance)
+	for _, i := range snap.fleet.everyone() {
+		if i.scout != nil {
+			followers[i.scout] = append(followers[i.scout], i)
+		}
 		if !i.polled() {
 			continue
 		}
 		one := before[i.state]
 		switch {
+		case one == nil && i.scouts(): // its models are not there before it has told of them
+			one = p.add(i, now)
 		case one == nil:
 			one = p.add(i, now+rand.N(max(1, snap.polling.interval)))
 		case one.like(i):
@@ -152,6 +161,9 @@ func (p *poller) take(snap *snapshot, now time.Duration) {
 	}
 	for _, one := range before {
 		p.drop(one)
+	}
+	for state, one := range p.polls {
+		one.followers = slices.Clip(followers[state])
 	}
 	if was != nil && was.polling != snap.polling {
 		p.spread(now)

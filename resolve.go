@@ -260,7 +260,7 @@ func (s *store) redraw(message string, e event) {
 		return
 	}
 	e.cause, e.count = changes.String(), changes.count()
-	s.logger.Load().Info(message, append(changes.fields(), zap.String("dns_name", e.name), zap.String("path", s.path))...)
+	s.logger.Load().Info(message, append(changes.fields(), zap.String("name", e.name), zap.String("path", s.path))...)
 	s.events.emit(e)
 }
 
@@ -288,28 +288,6 @@ func (s *store) tellOfLookup(name dnsName, known *resolution) {
 	}
 	s.logger.Load().Warn("a name brings no addresses, the last ones stay in use", append(fields, zap.String("reason", known.cause))...)
 	s.events.emit(event{kind: kind, name: name.host, cause: known.cause, count: known.failures})
-}
-
-// meant is an instance that an entry of the file stands for.
-type meant struct {
-	*InstanceConfig
-	tier tier
-}
-
-// expand returns the instances that the file's entries stand for, primaries first. The
-// caller holds mu.
-func (s *store) expand(cfg *Config) []meant {
-	members := make([]meant, 0, len(cfg.Instances)+len(cfg.FallbackInstances))
-	for n, entry := range cfg.entries() {
-		t := primary
-		if n >= len(cfg.Instances) {
-			t = fallback
-		}
-		for _, one := range s.resolver.expand(entry) {
-			members = append(members, meant{one, t})
-		}
-	}
-	return members
 }
 
 // expand returns what an entry stands for by the addresses of its name: itself if it has

@@ -236,7 +236,10 @@ func (m *schemaMaker) object(v reflect.Value) *subschema {
 			member = &subschema{Description: m.description(key, name), AnyOf: []*subschema{member, {Type: "null"}}}
 		}
 		member.Examples = rule.examples
-		if rule.required {
+		if rule.required && rule.unless != "" {
+			given := schemaProperties{{rule.unless, &subschema{Const: true}}}
+			s.AnyOf = []*subschema{{Required: []string{name}}, {Required: []string{rule.unless}, Properties: given}}
+		} else if rule.required {
 			s.Required = append(s.Required, name)
 		} else {
 			member.Default = defaultOf(v.Field(i))

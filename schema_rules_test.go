@@ -9,6 +9,7 @@ import (
 // schemaRule is what check knows of a member and its Go type does not.
 type schemaRule struct {
 	required bool
+	unless   string     // the member that makes it not required, if that is true
 	text     *subschema // bounds of a text, of a list's items, or of an object's values
 	names    *subschema // bounds of an object's names
 	null     bool       // an object's values may be null
@@ -64,7 +65,7 @@ var schemaRules = map[string]schemaRule{
 	},
 	"InstanceConfig.Resolve":        {text: &subschema{Enum: append([]string{""}, recordTypes...)}, examples: []any{resolveA}},
 	"InstanceConfig.APIKey":         {text: &subschema{Pattern: headerValue}, examples: []any{"{env.VLLM_API_KEY}", "{file./etc/gateway/cloud.key}"}},
-	"InstanceConfig.ModelName":      {required: true, text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{"qwen3-32b", "*"}},
+	"InstanceConfig.ModelName":      {required: true, unless: "discover", text: &subschema{MinLength: 1, MaxLength: 256, Pattern: noControls}, examples: []any{"qwen3-32b", "*"}},
 	"InstanceConfig.Weight":         {most: maxWeight},
 	"InstanceConfig.Name":           {text: &subschema{MaxLength: 64, Pattern: `^[A-Za-z0-9._~:@,=+/-]*$`}, examples: []any{"gpu-1"}},
 	"InstanceConfig.UpstreamModel":  {text: &subschema{MaxLength: 256, Pattern: noControls, Not: &subschema{Const: anyModel}}, examples: []any{"Qwen/Qwen3-32B"}},

@@ -129,6 +129,7 @@ func (s *store) instances(cfg *Config) []*instance {
 		entries[n] = m.InstanceConfig
 	}
 	states := make(map[string]*instanceState, len(entries))
+	var scout *instanceState
 	shared := defaultDeadlines.with(&cfg.Timeouts)
 	instances := make([]*instance, len(entries))
 	for n, known := range identify(entries, s.snap.Load()) {
@@ -144,10 +145,16 @@ func (s *store) instances(cfg *Config) []*instance {
 		state.place = known.place
 		states[known.id] = state
 		i := newInstance(entries[n], members[n].tier, known.id, state)
+		if i.scouts() {
+			scout = state
+		} else if entries[n].discovered { // by the scout before it
+			i.scout = scout
+			state.facts.Store(scout.facts.Load())
+		}
 		i.deadlines = shared.with(&entries[n].Timeouts)
 		instances[n] = i
 		state.most.Store(int64(i.maxConcurrency))
-		if was := state.drain.Swap(i.drain.any()); stays && was != i.drain.any() {
+		if was := state.drain.Swap(i.drain.any()); stays && was != i.drain.any() && !i.scouts() {
 			kind := instanceUndrained
 			if i.drain.any() {
 				kind = instanceDraining
@@ -168,7 +175,7 @@ func (c *Config) entries() []*InstanceConfig {
 func (c *Config) models() (names []string) {
 	known := make(map[string]bool)
 	for _, entry := range c.entries() {
-		if !known[entry.ModelName] {
+		if entry.ModelName != "" && !known[entry.ModelName] {
 			known[entry.ModelName] = true
 			names = append(names, entry.ModelName)
 		}

@@ -56,34 +56,6 @@ func serveReadiness(w http.ResponseWriter, snap *snapshot) {
 	fmt.Fprintln(w, text)
 }
 
-// modelInfo is one entry of /v1/models, as OpenAI shapes it.
-type modelInfo struct {
-	ID      string `json:"id"`
-	Object  string `json:"object"`
-	Created int64  `json:"created"`
-	OwnedBy string `json:"owned_by"`
-}
-
-// serveModels lists the models of the file that the key may ask for. It asks no instance, so it cannot
-// fail because one is down.
-func (h *Handler) serveModels(w http.ResponseWriter, rt *route, snap *snapshot, key *clientKey) {
-	models := key.allowed(snap.fleet.models)
-	list := make([]modelInfo, 0, len(models))
-	for _, model := range models {
-		info := modelInfo{ID: model, Object: "model", Created: snap.loaded.Unix(), OwnedBy: "caddy-ai-gateway"}
-		if model == rt.model {
-			writeJSON(w, http.StatusOK, info)
-			return
-		}
-		list = append(list, info)
-	}
-	if rt.model != "" {
-		unknownModel(rt.model, key.allowed(snap.available())).write(w, rt.dialect)
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": list})
-}
-
 // healthReport is the answer of /health. Its first four members, and the first
 // five of an instance, are those of the Python program that this one replaces.
 type healthReport struct {

@@ -95,7 +95,29 @@ func (v *statusView) once() error {
 // lines are what people see of st.
 func (v *statusView) lines(st *page.Status) []string {
 	t := v.table(st)
-	return append([]string{summaryOf(st), ""}, t.lines(wantsColor(v.out))...)
+	lines := append([]string{summaryOf(st)}, missingOf(st)...)
+	return append(append(lines, ""), t.lines(wantsColor(v.out))...)
+}
+
+// missingOf tells of instances that are not there, or not all, for what is not known of them.
+func missingOf(st *page.Status) (lines []string) {
+	for _, n := range st.Names {
+		if n.Error != "" {
+			lines = append(lines, fmt.Sprintf("%s by %s: %s; in use: %s", n.Name, n.Type, n.Error, plural(n.Addresses, "server")))
+		}
+		if n.More > 0 {
+			lines = append(lines, fmt.Sprintf("%s by %s has %s more than are used", n.Name, n.Type, plural(n.More, "server")))
+		}
+	}
+	for _, d := range st.Discovered {
+		if !d.Answered {
+			lines = append(lines, d.Name+" has not told of its models yet")
+		}
+		if d.More > 0 {
+			lines = append(lines, fmt.Sprintf("%s has %s more than are served", d.Name, plural(d.More, "model")))
+		}
+	}
+	return lines
 }
 
 // watch shows the status until it is interrupted. A gateway that goes away is waited

@@ -49,7 +49,7 @@ func newSwap(was *Config, before *snapshot, is *Config, after *snapshot) *swap {
 	}
 	compare(reflect.ValueOf(was), reflect.ValueOf(is), "", s.settings.add)
 	s.compareKeys(was.clientKeys, is.clientKeys)
-	s.compareInstances(before.fleet.instances, after.fleet.instances)
+	s.compareInstances(before.fleet.everyone(), after.fleet.everyone())
 	return s
 }
 

@@ -11,16 +11,27 @@ import "time"
 // The page keeps the Status it was given and compares it with the next: it must not
 // be changed any more, nor anything it points to.
 type Status struct {
-	Version  string    `json:"version"` // of the gateway
-	Started  time.Time `json:"started"` // when the process began
-	Now      time.Time `json:"now"`     // when the Status was taken
-	Config   Config    `json:"config"`
-	Totals   Totals    `json:"totals"`
-	Models   []Model   `json:"models"` // in the order of the file
-	Events   []Event   `json:"events"` // newest first; the page shows the first 100
-	Alerts   []Alert   `json:"alerts"` // those in force, gravest first
-	Recorder Recorder  `json:"recorder"`
-	Names    []Name    `json:"names,omitempty"` // that are looked up in the DNS, sorted
+	Version    string      `json:"version"` // of the gateway
+	Started    time.Time   `json:"started"` // when the process began
+	Now        time.Time   `json:"now"`     // when the Status was taken
+	Config     Config      `json:"config"`
+	Totals     Totals      `json:"totals"`
+	Models     []Model     `json:"models"` // in the order of the file
+	Events     []Event     `json:"events"` // newest first; the page shows the first 100
+	Alerts     []Alert     `json:"alerts"` // those in force, gravest first
+	Recorder   Recorder    `json:"recorder"`
+	Names      []Name      `json:"names,omitempty"`      // that are looked up in the DNS, sorted
+	Discovered []Discovery `json:"discovered,omitempty"` // servers that are asked for their models
+}
+
+// Discovery is a server that is asked for its models, all of which are served.
+type Discovery struct {
+	Name     string   `json:"name"`
+	Address  string   `json:"address"`
+	Tier     string   `json:"tier"`
+	Answered bool     `json:"answered"`       // it has told of its models
+	Models   []string `json:"models"`         // that it told last, sorted
+	More     int      `json:"more,omitempty"` // models that are not served, for there are too many
 }
 
 // Name is one that instances are found by in the DNS.
@@ -85,6 +96,7 @@ type Instance struct {
 	Name              string        `json:"name"`
 	Address           string        `json:"address"` // host:port and path, without scheme, user or query
 	Weight            int           `json:"weight"`
+	Discovered        bool          `json:"discovered,omitempty"`     // the server has told of the model, not the file
 	UpstreamModel     string        `json:"upstream_model,omitempty"` // what it calls the model, if not the same
 	Engine            string        `json:"engine,omitempty"`
 	EngineDetected    bool          `json:"engine_detected,omitempty"` // the file does not say which it is

@@ -230,6 +230,7 @@ var texts = map[string][2]string{
 	"event.config_applied":     {"Configuration in force", "配置已生效"},
 	"event.config_rejected":    {"Configuration rejected", "配置被拒绝"},
 	"event.addresses_changed":  {"Addresses changed", "地址变化"},
+	"event.models_changed":     {"Models changed", "模型变化"},
 	"event.dns_failed":         {"Name lookups fail", "域名解析失败"},
 	"event.dns_empty":          {"Name without addresses", "域名没有地址"},
 	"event.dns_recovered":      {"Name answered again", "域名解析恢复"},
