@@ -13,7 +13,8 @@ func TestStatusMissing(t *testing.T) {
 	v := &statusView{out: io.Discard, table: tableOf}
 	st := &page.Status{
 		Names: []page.Name{
-			{Name: "a.test", Type: "a", Addresses: 1}, {Name: "b.test", Type: "srv", Error: "no answer yet"},
+			{Name: "a.test", Type: "a", Addresses: 1},
+			{Name: "b.test", Type: "srv", Error: "no answer yet"},
 			{Name: "c.test", Type: "a", Addresses: 256, More: 44},
 		},
 		Discovered: []page.Discovery{{Name: "box"}, {Name: "cloud", Answered: true, Models: []string{"m"}, More: 1}, {Name: "good", Answered: true}},
