@@ -37,7 +37,9 @@ var commands = []command{
 	{"failover", "what clients see when an instance dies and comes back", failover},
 	{"stall", "what clients see when the disk of the records stands still", stall},
 	{"reload", "whether reloads and changes of config.json5 drop anything under load", reload},
+	{"soak", "whether hours of load with every fault leave anything behind", soakRun},
 	{"upstream", "", upstream},
+	{"echo", "", echoInstances},
 	{"load", "", generate},
 }
 

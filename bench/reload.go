@@ -30,8 +30,7 @@ type reloading struct {
 	dir       string // of the proxy
 	upstreams []string
 	address   string // of the proxy
-	admin     string // address of its admin endpoint
-	proxy     *proc.Process
+	subject
 }
 
 // reload swaps config.json5 and reloads Caddy's configuration under load, and prints

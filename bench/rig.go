@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,11 +78,16 @@ func (r *rig) remove() {
 // startUpstream starts a mock upstream that listens on the given addresses, and
 // returns them with the ports that were free.
 func (r *rig) startUpstream(ctx context.Context, listen ...string) (*proc.Process, []string, error) {
-	dir, err := os.MkdirTemp(r.dir, "upstream")
+	return r.startServer(ctx, "upstream", "-listen", strings.Join(listen, ","))
+}
+
+// startServer starts the command of that name, which prints its addresses first.
+func (r *rig) startServer(ctx context.Context, name string, args ...string) (*proc.Process, []string, error) {
+	dir, err := os.MkdirTemp(r.dir, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := proc.Start("upstream", dir, filepath.Join(dir, "log"), r.self, "upstream", "-listen", strings.Join(listen, ","))
+	p, err := proc.Start(name, dir, filepath.Join(dir, "log"), slices.Concat([]string{r.self, name}, args)...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,7 +14,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/proc"
 )
+
+// subject is a proxy under observation.
+type subject struct {
+	proxy *proc.Process
+	admin string // address of its admin endpoint
+}
 
 // vitals are what a process must not have more of after much has happened to it.
 type vitals struct {
@@ -38,7 +46,7 @@ const flat = 0.05
 // settle waits until the proxy is at rest: its vitals are as they were before, or
 // change no more. Idle connections to instances last 4 s, and Caddy looks every
 // half a second whether the servers of old configurations are done.
-func (r *reloading) settle(ctx context.Context, before vitals) (now vitals, err error) {
+func (r *subject) settle(ctx context.Context, before vitals) (now vitals, err error) {
 	const shortest, longest = 10 * time.Second, 40 * time.Second
 	for began := time.Now(); ; {
 		last := now
@@ -62,7 +70,7 @@ func (r *reloading) settle(ctx context.Context, before vitals) (now vitals, err 
 
 // vitals reads them from Caddy's admin endpoint and /proc, after two rounds of
 // garbage collection: the first moves pooled objects aside, the second frees them.
-func (r *reloading) vitals(ctx context.Context) (v vitals, err error) {
+func (r *subject) vitals(ctx context.Context) (v vitals, err error) {
 	if err = r.profile(ctx, "heap?gc=1&debug=1", "# HeapAlloc = ", &v.Heap); err == nil {
 		err = r.profile(ctx, "heap?gc=1&debug=1", "# HeapAlloc = ", &v.Heap)
 	}
@@ -78,7 +86,7 @@ func (r *reloading) vitals(ctx context.Context) (v vitals, err error) {
 }
 
 // profile reads the number that follows text in a profile.
-func (r *reloading) profile(ctx context.Context, name, text string, number any) error {
+func (r *subject) profile(ctx context.Context, name, text string, number any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.admin+"/debug/pprof/"+name, nil)
 	if err != nil {
 		return err
