@@ -33,11 +33,11 @@ func TestPick(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", list, got, want)
 		}
 	}
-	f("json,burst,paced,prompt256k,instances64", "json,burst,paced,prompt256k,instances64")
+	f("json,burst,paced,paced500,single,light,prompt256k,prompt4m,open100,open1k,open5k,open10k,instances", "json,burst,paced,paced500,single,light,prompt256k,prompt4m,open100,open1k,open5k,open10k,instances")
 	f("paced,json", "paced,json")
 	f("json,json", `scenario "json" is named twice`)
-	f("", `unknown scenario "", want some of json,burst,paced,prompt256k,instances64`)
-	f("json,quick", `unknown scenario "quick", want some of json,burst,paced,prompt256k,instances64`)
+	f("", `unknown scenario "", want some of json,burst,paced,paced500,single,light,prompt256k,prompt4m,open100,open1k,open5k,open10k,instances`)
+	f("json,quick", `unknown scenario "quick", want some of json,burst,paced,paced500,single,light,prompt256k,prompt4m,open100,open1k,open5k,open10k,instances`)
 }
 
 // candidatesOf returns the candidates of a list of names.

@@ -3,13 +3,16 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/chat"
+	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/load"
 )
 
 // candidate is a proxy to measure: the gateway, or bare Caddy.
@@ -21,6 +24,10 @@ type candidate struct {
 	// member out.
 	record string
 	data   string // of record, "" for a folder beside the configuration
+	keys   bool   // the gateway asks for a key, among 1,000 that it knows
+	direct bool   // no proxy at all
+	// program is what is not this project's Caddy, and has to be installed.
+	program string
 }
 
 func candidateName(c candidate) string { return c.name }
@@ -31,6 +38,40 @@ var candidates = []candidate{
 	{name: "gateway", gateway: true},
 	{name: "gateway-record", gateway: true, record: "true"},
 	{name: "gateway-norecord", gateway: true, record: "false"},
+	{name: "gateway-keys", gateway: true, record: "true", keys: true},
+	{name: "direct", direct: true},
+	{name: "nginx", program: "nginx"},
+	{name: "haproxy", program: "haproxy"},
+}
+
+// usualCandidates are those that are measured if none are named: other proxies only
+// where they are installed.
+func usualCandidates() string {
+	var usual []string
+	for _, c := range candidates {
+		if c.name == "caddy-again" || c.name == "gateway" {
+			continue
+		}
+		if c.program != "" {
+			if _, err := findProgram(c.program); err != nil {
+				fmt.Fprintf(os.Stderr, "%s is not installed, and not measured\n", c.program)
+				continue
+			}
+		}
+		usual = append(usual, c.name)
+	}
+	return strings.Join(usual, ",")
+}
+
+// findProgram also looks where other users than root do not.
+func findProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if _, serr := os.Stat("/usr/sbin/" + name); serr == nil {
+			return "/usr/sbin/" + name, nil
+		}
+	}
+	return path, err
 }
 
 // The configurations of both differ in the handler only.
@@ -57,6 +98,24 @@ http://%s {
 	roundRobin = "\t\tlb_policy round_robin\n"
 	flushing   = "\t\tflush_interval -1\n"
 )
+
+// command writes the candidate's configuration files into dir, and returns what to
+// run.
+func (c candidate) command(caddy, dir, address string, upstreams []string) ([]string, error) {
+	if c.program == "" {
+		file, err := c.configure(dir, address, upstreams)
+		return []string{caddy, "run", "--config", file, "--adapter", "caddyfile"}, err
+	}
+	program, err := findProgram(c.program)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, c.program+".conf")
+	if c.program == "nginx" {
+		return []string{program, "-p", dir, "-e", "stderr", "-c", file}, os.WriteFile(file, nginxConfig(address, upstreams), 0o600)
+	}
+	return []string{program, "-db", "-f", file}, os.WriteFile(file, haproxyConfig(address, upstreams), 0o600)
+}
 
 // configure writes the candidate's configuration files into dir, and returns
 // the path of the Caddyfile.
@@ -89,6 +148,17 @@ func (c candidate) config(dir string, upstreams []string) []byte {
 			data = filepath.Join(dir, "data")
 		}
 		b = fmt.Appendf(b, "\t\"data_dir\": %s,\n\t\"record\": {\"enabled\": %s},\n", strconv.Quote(data), c.record)
+	}
+	if c.keys {
+		b = append(b, "\t\"keys\": [\n"...)
+		for n := range 1000 {
+			key := fmt.Sprintf("unused-key-of-nobody-%d", n)
+			if n == 500 {
+				key = load.Key
+			}
+			b = fmt.Appendf(b, "\t\t{\"name\": \"client-%d\", \"hash\": \"sha256:%x\"},\n", n, sha256.Sum256([]byte(key)))
+		}
+		b = append(b, "\t],\n"...)
 	}
 	return append(b, "}\n"...)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/load"
@@ -27,7 +30,8 @@ type comparison struct {
 	usage      bool
 	json       io.Writer // of runs as lines; nil for none
 	runs       []measured
-	faults     int64 // answers that were wrong or failed
+	faults     int64    // answers that were wrong or failed
+	left       []string // scenarios that the machine does not allow, and why
 }
 
 // entrant is a candidate in front of a fleet.
@@ -50,7 +54,9 @@ func (e entrant) reference() entrant {
 func compare(ctx context.Context, args []string) (err error) {
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
 	only := fs.String("s", names(scenarios, scenarioName), "comma-separated scenarios")
-	which := fs.String("c", "caddy,gateway", "comma-separated candidates, the reference first, of "+names(candidates, candidateName))
+	which := fs.String("c", "", "comma-separated candidates, the reference first, of "+names(candidates, candidateName)+
+		" (default: all but caddy-again and gateway, of nginx and haproxy those that are installed)")
+	also := fs.String("also", "failover,reload", "of failover, reload, stall and soak those to run afterwards, by their defaults; none if -s or -c is given")
 	rounds := fs.Int("rounds", 5, "rounds of each scenario")
 	duration := fs.Duration("d", 4*time.Second, "measured time of each candidate in each round")
 	flush := fs.Bool("flush", false, "give bare Caddy flush_interval -1")
@@ -67,8 +73,31 @@ func compare(ctx context.Context, args []string) (err error) {
 	if c.scenarios, err = pick("scenario", *only, scenarios, scenarioName); err != nil {
 		return err
 	}
+	all := *only == names(scenarios, scenarioName) && *which == ""
+	if *which == "" {
+		*which = usualCandidates()
+	}
 	if c.candidates, err = pick("candidate", *which, candidates, candidateName); err != nil {
 		return err
+	}
+	if c.candidates[0].direct {
+		return errors.New("the candidate direct cannot be the reference: it has no proxy whose CPU time could be compared")
+	}
+	files, err := raiseLimit()
+	if err != nil {
+		return err
+	}
+	c.scenarios = slices.DeleteFunc(c.scenarios, func(s scenario) bool {
+		if s.files() > files {
+			c.left = append(c.left, fmt.Sprintf("%s is left out: it takes a proxy %d open files, and the limit is %d (ulimit -n)", s.name, s.files(), files))
+		}
+		return s.files() > files
+	})
+	for _, why := range c.left {
+		fmt.Fprintln(os.Stderr, why)
+	}
+	if len(c.scenarios) == 0 {
+		return errors.New("no scenario is left")
 	}
 	for i := range c.candidates {
 		c.candidates[i].flush = *flush
@@ -85,7 +114,54 @@ func compare(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer c.remove()
-	return c.run(ctx)
+	err = c.run(ctx)
+	if !all || *also == "" {
+		return err
+	}
+	errs := []error{err}
+	for name := range strings.SplitSeq(*also, ",") {
+		errs = append(errs, c.command(ctx, name, *lines))
+	}
+	return errors.Join(errs...)
+}
+
+// command runs another command with the Caddy that is built already.
+func (c *comparison) command(ctx context.Context, name, lines string) error {
+	args := []string{"-caddy", c.caddy}
+	if lines != "" {
+		args = append(args, "-json", lines)
+	}
+	run := map[string]func(context.Context, []string) error{"failover": failover, "reload": reload, "stall": stall, "soak": soakRun}[name]
+	if run == nil {
+		return fmt.Errorf("-also: unknown command %q, want some of failover,reload,stall,soak", name)
+	}
+	fmt.Printf("\n## %s\n\n", name)
+	fmt.Fprintf(os.Stderr, "%s\n", name)
+	if err := run(ctx, args); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// raiseLimit lets this process and those that it starts open 10,000 streams, each of
+// which takes a proxy two descriptors, and returns how many each may have.
+func raiseLimit() (files int, err error) {
+	const want = 1 << 16
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("reading the limit of open files: %w", err)
+	}
+	raised := syscall.Rlimit{Cur: max(limit.Max, want), Max: max(limit.Max, want)} // above Max: for root alone
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
+		return int(raised.Cur), nil
+	}
+	// Explicitly, so that what is started here gets it too: the Go runtime gives others
+	// back the limit that it has raised by itself.
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("raising the limit of open files to %d: %w", limit.Max, err)
+	}
+	return int(limit.Cur), nil
 }
 
 func (c *comparison) run(ctx context.Context) error {
@@ -103,6 +179,9 @@ func (c *comparison) run(ctx context.Context) error {
 	if err := summarize(c.scenarios, c.entrants, c.runs).write(os.Stdout); err != nil {
 		return err
 	}
+	for _, why := range c.left {
+		fmt.Printf("\n%s\n", why)
+	}
 	if c.faults > 0 {
 		fmt.Printf("\n%d answers were wrong or failed: the figures are void.\n", c.faults)
 		return fmt.Errorf("%d answers were wrong or failed", c.faults)
@@ -116,6 +195,9 @@ func (c *comparison) run(ctx context.Context) error {
 func (c *comparison) entrants(s scenario) []entrant {
 	var all []entrant
 	for _, cand := range c.candidates {
+		if cand.direct && len(s.instances) > 1 {
+			continue // it knows one upstream only
+		}
 		for i, n := range s.instances {
 			e := entrant{candidate: cand, label: cand.name, instances: n}
 			if len(s.instances) > 1 {
@@ -142,22 +224,34 @@ func (c *comparison) scenario(ctx context.Context, s scenario) error {
 	s.load.Timeout, s.load.Path, s.load.Upstream = 30*time.Second, chatPath, upstream.PID()
 	// A request that begins at the end of a slice makes it longer.
 	turn := s.load.Slice + time.Duration(s.load.Order.Tokens)*s.load.Order.Gap
-	s.load.Slices = max(2, int((c.duration+turn/2)/turn))
+	if !s.open {
+		s.load.Slices = max(2, int((c.duration+turn/2)/turn))
+	}
 	s.load.Order.Usage = c.usage && s.load.Order.Stream
 	for round := 1; round <= c.rounds; round++ {
-		if err := c.round(ctx, s, round, addresses); err != nil {
-			return err
+		order := c.entrants(s)
+		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		parts := [][]entrant{order}
+		if s.open { // each alone: thousands of idle connections of others would cost it time
+			parts = slices.Collect(slices.Chunk(order, 1))
+		}
+		for _, part := range parts {
+			if err := c.round(ctx, s, round, part, addresses); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// round starts a fresh process for every entrant, in random order, and lets the
-// load generator load them in turn.
-func (c *comparison) round(ctx context.Context, s scenario, round int, upstreams []string) error {
-	order := c.entrants(s)
-	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+// round starts a fresh process for every entrant, and lets the load generator load them
+// in turn.
+func (c *comparison) round(ctx context.Context, s scenario, round int, order []entrant, upstreams []string) error {
 	for _, e := range order {
+		if e.direct {
+			s.load.Targets = append(s.load.Targets, load.Target{Address: upstreams[0]})
+			continue
+		}
 		proxy, address, err := c.startProxy(ctx, e.candidate, upstreams[:e.instances])
 		if err != nil {
 			return err

@@ -129,11 +129,11 @@ func (r *rig) startProxyAt(ctx context.Context, c candidate, address string, ups
 	if err != nil {
 		return nil, err
 	}
-	file, err := c.configure(dir, address, upstreams)
+	command, err := c.command(r.caddy, dir, address, upstreams)
 	if err != nil {
 		return nil, err
 	}
-	p, err := proc.Start(c.name, dir, filepath.Join(dir, "log"), r.caddy, "run", "--config", file, "--adapter", "caddyfile")
+	p, err := proc.Start(c.name, dir, filepath.Join(dir, "log"), command...)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +166,7 @@ func ask(ctx context.Context, address string) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+load.Key)
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {

@@ -21,6 +21,8 @@ type scenario struct {
 	// candidate is compared with itself on a fleet of the first size.
 	instances []int
 	load      load.Spec
+	// open says that the memory of each open stream is the figure; they are opened once.
+	open bool
 }
 
 // unit is what a scenario counts.
@@ -30,6 +32,9 @@ func (s scenario) unit() string {
 	}
 	return "request"
 }
+
+// files is about how many files a proxy has open at once.
+func (s scenario) files() int { return 2*s.load.Connections + 200 }
 
 // count returns how many units a run counted.
 func (s scenario) count(r load.Result) float64 {
@@ -85,15 +90,55 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// As many as many teams have at once, in turn: together they would saturate two cores.
+		name: "paced500", title: "500 streams of 60 tokens, 50 ms apart (10,000 tokens/s)",
+		instances: []int{2},
+		load: load.Spec{
+			Connections: 500, Bytes: 1 << 10, Order: chat.Order{Tokens: 60, Gap: 50 * time.Millisecond, Stream: true},
+			Ramp: 500 * time.Millisecond, Warm: 500 * time.Millisecond, Slice: 500 * time.Millisecond,
+		},
+	},
+	{
+		name: "single", title: "1 KB chat, 1 KB answer in one piece, one after the other",
+		instances: []int{2},
+		load:      load.Spec{Connections: 1, Bytes: 1 << 10, Order: chatOrder, Warm: 500 * time.Millisecond, Slice: 100 * time.Millisecond},
+	},
+	{
+		name: "light", title: "400 streams a second of 10 tokens, 10 ms apart, at a constant rate",
+		instances: []int{2},
+		load: load.Spec{
+			Connections: 200, Rate: 400, Bytes: 1 << 10, Order: chat.Order{Tokens: 10, Gap: 10 * time.Millisecond, Stream: true},
+			Warm: 500 * time.Millisecond, Slice: 500 * time.Millisecond,
+		},
+	},
+	{
 		name: "prompt256k", title: "256 KB prompt, 2 KB answer in one piece, 16 connections",
 		instances: []int{2},
 		load:      load.Spec{Connections: 16, Bytes: 256 << 10, Order: chat.Order{Tokens: 390}, Warm: time.Second, Slice: 100 * time.Millisecond},
 	},
 	{
-		name: "instances64", title: "as json, 64 instances against 1",
-		instances: []int{1, 64},
+		name: "prompt4m", title: "4 MB prompt, 2 KB answer in one piece, 4 connections",
+		instances: []int{2},
+		load:      load.Spec{Connections: 4, Bytes: 4 << 20, Order: chat.Order{Tokens: 390}, Warm: time.Second, Slice: 200 * time.Millisecond},
+	},
+	open("open100", 100), open("open1k", 1000), open("open5k", 5000), open("open10k", 10_000),
+	{
+		name: "instances", title: "as json, 8 and 64 instances against 1",
+		instances: []int{1, 8, 64},
 		load:      load.Spec{Connections: 64, Bytes: 1 << 10, Order: chatOrder, Warm: time.Second, Slice: 100 * time.Millisecond},
 	},
+}
+
+// open is the scenario of so many streams that are open at once, each slow.
+func open(name string, streams int) scenario {
+	return scenario{
+		name: name, title: fmt.Sprintf("%d streams of 40 tokens, 500 ms apart", streams),
+		instances: []int{2}, open: true,
+		load: load.Spec{
+			Connections: streams, Bytes: 1 << 10, Order: chat.Order{Tokens: 40, Gap: 500 * time.Millisecond, Stream: true},
+			Ramp: max(500*time.Millisecond, time.Duration(streams)*time.Millisecond), Slice: 500 * time.Millisecond, Slices: 1,
+		},
+	}
 }
 
 // pick returns those of all that a comma-separated list names, in its order.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/proc"
 	"github.com/simpleaigateway/caddy-ai-gateway/bench/internal/soak"
 )
 
@@ -218,7 +219,7 @@ func (s *soaking) sample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rss, err := s.fleet.rss()
+	rss, _, err := proc.RSS(s.fleet.proxy.PID())
 	if err != nil {
 		return err
 	}

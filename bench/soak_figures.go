@@ -92,7 +92,7 @@ type soakFigures struct {
 	Logged string `json:"error_sample,omitempty"`
 }
 
-// trended is how much a figure has risen over the measured time, as a part of its mean,
+// trended is how much a figure has risen over the second half of the measured time, as a part of its mean,
 // by the straight line that fits the samples best, and the standard error of that.
 type trended struct {
 	Mean  float64 `json:"mean"`
@@ -155,8 +155,9 @@ func (s *soaking) figures(before, after vitals, r *soakRecords) soakFigures {
 			f.First = append(f.First, n)
 		}
 	}
+	settled := s.samples[len(s.samples)/2:] // in the first half connections are still opened
 	for _, v := range sampled {
-		f.Trends[v.name] = trend(s.samples, v.figure)
+		f.Trends[v.name] = trend(settled, v.figure)
 	}
 	return f
 }
@@ -182,7 +183,7 @@ func (f soakFigures) fault() error {
 	}
 	for _, v := range sampled {
 		if t := f.Trends[v.name]; f.Judged && t.grows() {
-			return fmt.Errorf("%s grows: by %.1f ± %.1f %% in the measured time", v.name, 100*t.Rise, 100*t.Error)
+			return fmt.Errorf("%s grows: by %.1f ± %.1f %% in the second half of the measured time", v.name, 100*t.Rise, 100*t.Error)
 		}
 	}
 	return nil

@@ -249,20 +249,6 @@ func (f *soakFleet) struck(o *soak.Outcome) bool {
 	return false
 }
 
-// rss returns the gateway's resident memory in bytes.
-func (f *soakFleet) rss() (int64, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(f.proxy.PID()), "statm"))
-	if err != nil {
-		return 0, err
-	}
-	parts := strings.Fields(string(b))
-	if len(parts) < 2 {
-		return 0, fmt.Errorf("statm: got %q", b)
-	}
-	pages, err := strconv.ParseInt(parts[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
-}
-
 // soakRecords is what the gateway says of its records, and what is in the files.
 type soakRecords struct {
 	written, dropped int     // by the metrics

@@ -62,6 +62,7 @@ type Result struct {
 	Latency  stats.Quantiles `json:"latency_ms"`
 	TTFT     stats.Quantiles `json:"ttft_ms"`        // from sending to the first token
 	Delay    stats.Quantiles `json:"event_delay_ms"` // from the upstream's write to arrival
+	ITL      stats.Quantiles `json:"itl_ms"`         // from one token's arrival to the next
 	Errors   map[string]int  `json:"errors,omitempty"`
 	Wrong    int64           `json:"wrong,omitempty"`  // answers with a byte that should not be there
 	Sample   string          `json:"sample,omitempty"` // of a wrong answer
@@ -71,6 +72,7 @@ type Result struct {
 	// a proxy does after an answer has gone out belongs to its cost.
 	CPU     float64 `json:"cpu_s"`
 	PeakRSS int64   `json:"peak_rss"` // bytes, since the proxy's start
+	IdleRSS int64   `json:"idle_rss"` // bytes, before the first request
 	// Others is the share of the machine, 0 to 1, that was taken by what is
 	// no part of the measurement. It is the same for all targets.
 	Others float64 `json:"others"`
@@ -111,6 +113,15 @@ func Run(ctx context.Context, s Spec) ([]Result, error) {
 			defer r.workers[i][j].disconnect()
 		}
 	}
+	idle := make([]int64, len(s.Targets))
+	for i, t := range s.Targets {
+		if t.PID > 0 {
+			var err error
+			if idle[i], _, err = proc.RSS(t.PID); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if s.Warm > 0 {
 		for _, workers := range r.workers {
 			r.slice(ctx, workers, s.Warm)
@@ -136,7 +147,7 @@ func Run(ctx context.Context, s Spec) ([]Result, error) {
 		results[i] = sum(r.workers[i])
 		results[i].Seconds = seconds[i].Seconds()
 		results[i].CPU = (after.proxies[i] - before.proxies[i]).Seconds()
-		results[i].Others = after.others(before)
+		results[i].Others, results[i].IdleRSS = after.others(before), idle[i]
 		if t.PID > 0 {
 			if _, results[i].PeakRSS, err = proc.RSS(t.PID); err != nil {
 				return nil, err
@@ -238,13 +249,14 @@ func (now snapshot) others(before snapshot) float64 {
 // sum adds up what the workers of a target saw.
 func sum(workers []*worker) Result {
 	res := Result{Errors: map[string]int{}}
-	var latency, ttft, delay stats.Histogram
+	var latency, ttft, delay, itl stats.Histogram
 	for _, w := range workers {
 		res.Requests += w.requests
 		res.Events += w.events
 		latency.Merge(&w.latency)
 		ttft.Merge(&w.ttft)
 		delay.Merge(&w.delay)
+		itl.Merge(&w.itl)
 		res.Journal = append(res.Journal, w.journal...)
 		for what, n := range w.errors {
 			res.Errors[what] += n
@@ -253,6 +265,6 @@ func sum(workers []*worker) Result {
 			res.Sample = w.sample
 		}
 	}
-	res.Latency, res.TTFT, res.Delay = latency.Quantiles(), ttft.Quantiles(), delay.Quantiles()
+	res.Latency, res.TTFT, res.Delay, res.ITL = latency.Quantiles(), ttft.Quantiles(), delay.Quantiles(), itl.Quantiles()
 	return res
 }

@@ -35,6 +35,8 @@ type worker struct {
 type tally struct {
 	requests, events     int64
 	latency, ttft, delay stats.Histogram
+	itl                  stats.Histogram
+	last                 time.Time // when the token before came
 	errors               map[string]int
 	wrong                int64
 	sample               string // of what was wrong
@@ -42,12 +44,15 @@ type tally struct {
 	journal              []Entry
 }
 
+// Key is the clients' key, for gateways that ask for one.
+const Key = "bench-key-of-every-client"
+
 func newTally() *tally { return &tally{errors: map[string]int{}} }
 
 func newWorker(r *run, address string) *worker {
 	w := &worker{tally: newTally(), run: r, address: address, buf: make([]byte, 0, 16<<10)}
 	w.request = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\nContent-Type: application/json\r\n"+
-		"Authorization: Bearer bench\r\nUser-Agent: bench\r\nContent-Length: %d\r\n\r\n", r.spec.Path, address, len(r.request.Body))
+		"Authorization: Bearer %s\r\nUser-Agent: bench\r\nContent-Length: %d\r\n\r\n", r.spec.Path, address, Key, len(r.request.Body))
 	head := len(w.request)
 	w.request = append(w.request, r.request.Body...)
 	w.body = w.request[head:]
@@ -220,6 +225,11 @@ func (w *worker) takeEvents(start, now time.Time) (used int, err error) {
 		w.events++
 		if e.First {
 			w.ttft.Add(now.Sub(start))
+		} else if e.Token {
+			w.itl.Add(now.Sub(w.last))
+		}
+		if e.Token {
+			w.last = now
 		}
 		if e.Sent > 0 {
 			w.delay.Add(time.Duration(now.UnixNano() - e.Sent))

@@ -107,17 +107,26 @@ func parseStat(b []byte) (time.Duration, error) {
 	return sum, nil
 }
 
-// RSS returns the memory in bytes that a process has resident now, and the most
-// that it has had.
+// RSS returns the memory in bytes that a process and its living descendants have
+// resident now, and the most that each has had, added up.
 func RSS(pid int) (now, peak int64, err error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	b, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
 		return 0, 0, err
 	}
 	if now, err = parseStatus(b, "VmRSS"); err != nil {
 		return 0, 0, err
 	}
-	peak, err = parseStatus(b, "VmHWM")
+	if peak, err = parseStatus(b, "VmHWM"); err != nil {
+		return 0, 0, err
+	}
+	threads, err := filepath.Glob(filepath.Join(dir, "task", "*"))
+	for _, child := range children(threads) {
+		if n, most, err := RSS(child); err == nil { // else it has just ended
+			now, peak = now+n, peak+most
+		}
+	}
 	return now, peak, err
 }
 

@@ -57,6 +57,9 @@ type fault struct {
 	pace string
 }
 
+// breaks is a stream that breaks after its beginning.
+var breaks = &fault{name: "reset in the middle", row: "N8", script: `"fault":"reset_mid","after":8`, acting: once, shows: true, ends: []string{Broken}}
+
 // instanceFaults are acted out by instances.
 var instanceFaults = []*fault{
 	{name: "reset", row: "N6", script: `"fault":"reset"`, acting: once, ends: []string{Whole}},
@@ -64,7 +67,7 @@ var instanceFaults = []*fault{
 	{name: "garbage", row: "N10", script: `"fault":"garbage"`, acting: once, ends: []string{Whole}},
 	{name: "bad length", row: "N10", script: `"fault":"bad_length"`, acting: once, ends: []string{Whole}},
 	{name: "two lengths", row: "N10", script: `"fault":"two_lengths"`, acting: once, ends: []string{Whole}},
-	{name: "reset in the middle", row: "N8", script: `"fault":"reset_mid","after":8`, acting: once, shows: true, ends: []string{Broken}},
+	breaks,
 	{name: "end in the middle", row: "N8", script: `"fault":"eof_mid","after":8`, acting: once, shows: true, ends: []string{Broken}},
 	{name: "bad chunk", row: "N8", script: `"fault":"bad_chunk","after":8`, acting: once, shows: true, ends: []string{Broken}},
 	{name: "shorter than declared", row: "N9", script: `"fault":"truncate"`, acting: once, plain: true, shows: true, ends: []string{Broken}},

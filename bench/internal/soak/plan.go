@@ -41,28 +41,39 @@ const (
 )
 
 // NewPlan returns the n-th request. Rate is the part of requests with a fault, 0 to 1.
+// The first ones have the largest prompts, and answers that break, so that a warm-up
+// fills every buffer and opens every file that the gateway keeps.
 func NewPlan(seed uint64, n int, rate float64) *Plan {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	p := &Plan{N: n, api: apis[r.IntN(len(apis))], stream: r.IntN(3) > 0, bytes: usualPrompt, tokens: 12 + r.IntN(20)}
-	switch dice := r.Float64(); {
-	case n < len(apis): // so that what the gateway keeps for the largest is there from the beginning
+	if first := n - len(apis); n < len(apis) {
 		p.api, p.bytes = apis[n], hugePrompt
+	} else if first < len(apis) {
+		p.api, p.stream, p.fault = apis[first], true, breaks
+	} else {
+		p.chance(r, rate)
+	}
+	if p.pace == "" {
+		p.pace = fmt.Sprintf(`"ttft":"%dms","itl":"%dms"`, r.IntN(60), 1+r.IntN(8))
+	}
+	return p
+}
+
+// chance leaves to it how large the prompt is, and what fault the request has.
+func (p *Plan) chance(r *rand.Rand, rate float64) {
+	switch dice := r.Float64(); {
 	case dice < 0.0005:
 		p.bytes = hugePrompt
 	case dice < 0.01:
 		p.bytes = longPrompt
 	}
-	p.pace = fmt.Sprintf(`"ttft":"%dms","itl":"%dms"`, r.IntN(60), 1+r.IntN(8))
-	if r.Float64() < rate && n >= len(apis) {
-		for p.fault == nil || !p.fault.fits(p) {
-			p.fault = faults[r.IntN(len(faults))]
-		}
-		p.bytes = usualPrompt // of the huge ones some are too large to be sent twice
-		if p.fault.pace != "" {
-			p.pace = p.fault.pace
-		}
+	if r.Float64() >= rate {
+		return
 	}
-	return p
+	for p.fault == nil || !p.fault.fits(p) {
+		p.fault = faults[r.IntN(len(faults))]
+	}
+	p.bytes, p.pace = usualPrompt, p.fault.pace
 }
 
 // Fault names the fault, "" for none.
