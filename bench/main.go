@@ -1,13 +1,14 @@
 //go:build linux
 
 // Command bench measures what the gateway costs against bare Caddy on this
-// machine, what clients see of an instance's death, and that reloads drop nothing.
-// It needs Go and Linux, nothing else.
+// machine, what clients see of an instance's death, that reloads drop nothing, and
+// that nothing is left behind by hours of load with every fault. It needs Go and Linux, nothing else.
 //
 //	go run ./bench                     the comparison, all scenarios
 //	go run ./bench -s json,burst -rounds 3
 //	go run ./bench failover
 //	go run ./bench reload
+//	go run ./bench soak
 //
 // See README.md for the scenarios and for what the figures mean.
 package main
@@ -33,7 +34,7 @@ type command struct {
 // commands lists the subcommands, the default first. Those without a
 // description are processes that the others start.
 var commands = []command{
-	{"compare", "CPU time per request and event, against bare Caddy (default)", compare},
+	{"compare", "CPU time, latency and memory against bare Caddy, then failover and reload (default)", compare},
 	{"failover", "what clients see when an instance dies and comes back", failover},
 	{"stall", "what clients see when the disk of the records stands still", stall},
 	{"reload", "whether reloads and changes of config.json5 drop anything under load", reload},
