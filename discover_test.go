@@ -269,6 +269,8 @@ func TestModelsContext(t *testing.T) {
 	if body := readAll(t, res.Body); !strings.Contains(body, `"max_model_len":200`) {
 		t.Errorf("got %s", body)
 	}
+	g.save(t, `{"instances": [`+entry("/1", `, "context_length": 4096`)+`]}`)
+	wantModels(t, g, "", "m:4096")
 	if s.count() != 0 {
 		t.Errorf("the instances were asked %d times", s.count())
 	}

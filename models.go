@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 )
@@ -65,12 +66,13 @@ func (f *fleet) listed() []string {
 }
 
 // context returns how many tokens the prompt and the answer of a request for model may have
-// together: the most that a primary instance has told, as longer requests go there, or a
-// fallback instance if no primary has; 0 if none has.
+// together: the most that the file says of a primary instance, or the instance itself, as
+// longer requests go there; that of a fallback instance if none is known of a primary; 0 if
+// none is known at all.
 func (p *pool) context(model string) (most int) {
 	for _, r := range p.tiers {
 		for _, i := range r.instances {
-			most = max(most, i.context(model))
+			most = max(most, cmp.Or(i.contextLength, i.context(model)))
 		}
 		if most > 0 {
 			break
