@@ -13,13 +13,17 @@ import (
 	"testing"
 )
 
-// startCounting runs an instance that counts its requests. Those that hold get no answer
+// startCounting runs an instance that counts its chats. Those that hold get no answer
 // before release is closed.
 func startCounting(t testing.TB) (url string, asked *atomic.Int64, hold *atomic.Bool, release chan struct{}) {
 	t.Helper()
 	asked, hold, release = new(atomic.Int64), new(atomic.Bool), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		if r.Method != http.MethodPost { // the gateway asks it about itself
+			http.NotFound(w, r)
+			return
+		}
 		asked.Add(1)
 		if hold.Load() {
 			<-release
