@@ -43,7 +43,11 @@ func echoInstances(ctx context.Context, args []string) error {
 		if err != nil {
 			return errors.Join(err, closeAll(servers))
 		}
-		s := &http.Server{Handler: actor.Instance(n, echomodel.New(echomodel.Options{Models: []string{soak.Model}})), ErrorLog: log.New(io.Discard, "", 0)}
+		s := &http.Server{
+			Handler:           actor.Instance(n, echomodel.New(echomodel.Options{Models: []string{soak.Model}})),
+			ReadHeaderTimeout: time.Minute, IdleTimeout: 2 * time.Minute, // which is else as long as the other
+			ErrorLog: log.New(io.Discard, "", 0),
+		}
 		if n%2 == 1 {
 			s.IdleTimeout = shortIdle
 		}

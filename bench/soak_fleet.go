@@ -112,7 +112,7 @@ func (f *soakFleet) get(ctx context.Context, url string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: status %d", url, res.StatusCode)
 	}
@@ -198,7 +198,7 @@ func (f *soakFleet) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // not read
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("reload %d: status %d\n%s", f.reloads, res.StatusCode, f.proxy.Tail())
 	}
@@ -279,9 +279,11 @@ func (f *soakFleet) end(ctx context.Context, t *soakTally) (*soakRecords, error)
 	f.proxy.Stop(30 * time.Second)
 	log := f.proxy.Log()
 	r.errors, r.panics = bytes.Count(log, []byte(`"level":"error"`)), bytes.Count(log, []byte("panic"))
-	if i := bytes.Index(log, []byte(`"level":"error"`)); i >= 0 {
-		line, _, _ := bytes.Cut(log[bytes.LastIndexByte(log[:i], '\n')+1:], []byte("\n"))
-		r.sample = string(line[:min(len(line), 300)])
+	for line := range bytes.Lines(log) {
+		if bytes.Contains(line, []byte(`"level":"error"`)) {
+			r.sample = string(line[:min(len(line), 300)])
+			break
+		}
 	}
 	files, err := filepath.Glob(filepath.Join(f.dir, "data", "*", "*.jsonl"))
 	if err != nil {
@@ -327,7 +329,7 @@ func (f *soakFleet) counters(ctx context.Context, r *soakRecords) (queued int, e
 
 // read counts the records of a file.
 func (r *soakRecords) read(file string) error {
-	f, err := os.Open(file) //nolint:gosec // the gateway's own
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
@@ -339,7 +341,7 @@ func (r *soakRecords) read(file string) error {
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = lines.ReadSlice('\n')
 		}
-		if err == io.EOF && len(head) == 0 {
+		if errors.Is(err, io.EOF) && head == "" {
 			return nil
 		}
 		if err != nil {

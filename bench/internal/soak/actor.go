@@ -74,12 +74,6 @@ func (p *Plan) orders() map[string]string {
 	if p.fault == nil || p.fault.acting == nowhere {
 		return nil
 	}
-	when := "everywhere"
-	switch p.fault.acting {
-	case once:
-		when = fmt.Sprint("once ", p.N)
-	case onlyThere:
-		when = fmt.Sprint("at ", p.fault.at)
-	}
+	when := map[acting]string{everywhere: "everywhere", once: fmt.Sprint("once ", p.N), onlyThere: fmt.Sprint("at ", p.fault.at)}[p.fault.acting]
 	return map[string]string{scriptField: p.fault.script, actingField: when}
 }

@@ -60,10 +60,10 @@ func (g *reading) stream(body io.Reader, each func(tokens int) error) error {
 	}
 }
 
-// errForm is returned for an event or answer that cannot be read.
-type errForm struct{ text string }
+// formError is returned for an event or answer that cannot be read.
+type formError struct{ text string }
 
-func (e errForm) Error() string { return "cannot read " + e.text }
+func (e formError) Error() string { return "cannot read " + e.text }
 
 func (g *reading) event(data []byte) error {
 	if string(data) == "[DONE]" {
@@ -72,7 +72,7 @@ func (g *reading) event(data []byte) error {
 	}
 	var c chunk
 	if err := json.Unmarshal(data, &c); err != nil {
-		return errForm{fmt.Sprintf("event %.200q: %v", data, err)}
+		return formError{fmt.Sprintf("event %.200q: %v", data, err)}
 	}
 	switch {
 	case c.Error != nil && string(c.Error) != "null", c.Type == "error", c.Type == "response.failed":
@@ -82,13 +82,13 @@ func (g *reading) event(data []byte) error {
 	case c.Type == "response.output_text.delta":
 		var text string
 		if err := json.Unmarshal(c.Delta, &text); err != nil {
-			return errForm{fmt.Sprintf("event %.200q: %v", data, err)}
+			return formError{fmt.Sprintf("event %.200q: %v", data, err)}
 		}
 		g.add(text)
 	case c.Type == "content_block_delta":
 		var delta struct{ Text string }
 		if err := json.Unmarshal(c.Delta, &delta); err != nil {
-			return errForm{fmt.Sprintf("event %.200q: %v", data, err)}
+			return formError{fmt.Sprintf("event %.200q: %v", data, err)}
 		}
 		g.add(delta.Text)
 	}
@@ -114,7 +114,7 @@ func (g *reading) whole(body io.Reader) error {
 	}
 	var c chunk
 	if err := json.Unmarshal(b, &c); err != nil {
-		return errForm{fmt.Sprintf("answer %.200q: %v", b, err)}
+		return formError{fmt.Sprintf("answer %.200q: %v", b, err)}
 	}
 	for _, choice := range c.Choices {
 		g.add(choice.Message.Content + choice.Text)
@@ -134,7 +134,7 @@ func (g *reading) whole(body io.Reader) error {
 // end is how a request of the plan ended whose answer began with 200 and then came to
 // err. What is no end of the contract is told in words.
 func (g *reading) end(p *Plan, stream bool, err error) string {
-	var form errForm
+	var form formError
 	text, want := strings.ReplaceAll(g.text.String(), "x", ""), p.text() // without what pads the words to a size
 	switch {
 	case errors.As(err, &form):

@@ -121,9 +121,9 @@ func (c *Client) ask(ctx context.Context, p *Plan, o *Outcome, each func(tokens 
 		o.End = unanswered(err)
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end, or left
+	defer res.Body.Close()
 	o.Acted = res.Header.Get(actedField) != ""
-	o.Upstream, o.ID = res.Header.Get("X-AI-Gateway-Upstream"), res.Header.Get("X-AI-Gateway-Request-Id")
+	o.Upstream, o.ID = res.Header.Get("X-Ai-Gateway-Upstream"), res.Header.Get("X-Ai-Gateway-Request-Id")
 	if res.StatusCode != http.StatusOK {
 		o.End = status(res.StatusCode)
 		o.refusal(res.Body)

@@ -97,8 +97,8 @@ func (o *Outcome) read(r *bufio.Reader, p *Plan) {
 		o.End = unanswered(err)
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
-	o.ID, o.Upstream = res.Header.Get("X-AI-Gateway-Request-Id"), res.Header.Get("X-AI-Gateway-Upstream")
+	defer res.Body.Close()
+	o.ID, o.Upstream = res.Header.Get("X-Ai-Gateway-Request-Id"), res.Header.Get("X-Ai-Gateway-Upstream")
 	if res.StatusCode != http.StatusOK || p == nil {
 		o.End = status(res.StatusCode)
 		o.refusal(res.Body)
@@ -182,7 +182,7 @@ func expecting(c *Client, p *Plan, o *Outcome) {
 		o.End = unanswered(err)
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // it has none
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusContinue {
 		o.End = "instead of 100: " + status(res.StatusCode)
 		return
@@ -229,7 +229,7 @@ func webSocket(c *Client, _ *Plan, o *Outcome) {
 		o.End = unanswered(err)
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // it has none
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		o.End = status(res.StatusCode)
 		return
