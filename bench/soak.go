@@ -190,7 +190,7 @@ func (s *soaking) request(ctx context.Context, n int) {
 	s.mu.Unlock()
 	if told {
 		s.write(map[string]any{
-			"kind": "miss", "n": n, "request": p.Kind(), "fault": p.Fault(), "miss": missed, "refusal": o.Refusal, "upstream": o.Upstream, "id": o.ID,
+			"kind": "miss", "n": n, "request": p.Kind(), "fault": p.Fault(), "miss": missed, "refusal": o.Refusal, "upstream": o.Upstream, "attempts": o.Attempts, "id": o.ID,
 			"seconds": o.Ended.Sub(o.Begun).Seconds(), "at": o.Begun,
 		})
 		fmt.Fprintf(os.Stderr, "  miss: request %d, %s, %q: %s %s\n", n, p.Kind(), p.Fault(), missed, o.Refusal)

@@ -31,6 +31,10 @@ var soakKey = "aig-" + strings.Repeat("5", 40)
 // are so many that faults leave some of them at any time.
 const soakInstances = 8
 
+// soakContext is the context of all instances: the echo models say that theirs is short,
+// as engines do, but take prompts of any length.
+const soakContext = 10_000_000
+
 // soakFleet is a gateway with its instances.
 type soakFleet struct {
 	*rig
@@ -155,12 +159,12 @@ func (f *soakFleet) swap() error {
 				continue
 			}
 		}
-		fmt.Fprintf(&b, "\t\t{url: \"http://%s/v1\", model_name: %q, api_key: \"sk-soak-%d\", weight: %d},\n", f.private[i], soak.Model, i, weight)
+		fmt.Fprintf(&b, "\t\t{url: \"http://%s/v1\", model_name: %q, api_key: \"sk-soak-%d\", weight: %d, context_length: %d},\n", f.private[i], soak.Model, i, weight, soakContext)
 	}
 	// One that never answers: nothing listens there, its name is unknown, or it speaks no TLS.
 	ill := [...]string{"http://127.0.0.3:9", "http://soak.invalid", "https://" + f.private[0]}[n/5%3]
-	fmt.Fprintf(&b, "\t\t{url: \"%s/v1\", model_name: %q, api_key: \"sk-soak-ill\"},\n", ill, soak.Model)
-	fmt.Fprintf(&b, "\t],\n\tfallback_instances: [{url: \"http://%s/v1\", model_name: %q, api_key: \"sk-soak-spare\"}],\n", f.spare, soak.Model)
+	fmt.Fprintf(&b, "\t\t{url: \"%s/v1\", model_name: %q, api_key: \"sk-soak-ill\", context_length: %d},\n", ill, soak.Model, soakContext)
+	fmt.Fprintf(&b, "\t],\n\tfallback_instances: [{url: \"http://%s/v1\", model_name: %q, api_key: \"sk-soak-spare\", context_length: %d}],\n", f.spare, soak.Model, soakContext)
 	fmt.Fprintf(&b, "\tkeys: [{name: \"soak\", hash: \"sha256:%x\", status: true}],\n", sha256.Sum256([]byte(soakKey)))
 	fmt.Fprintf(&b, "\tdata_dir: %q,\n\trecord: {endpoints: [\"chat\", \"responses\", \"messages\", \"completions\"]},\n", filepath.Join(f.dir, "data"))
 	// A request may meet its fault, the victim and the one that never answers.

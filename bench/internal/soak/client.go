@@ -58,6 +58,7 @@ type Outcome struct {
 	Upstream     string // that answered, as the gateway tells
 	ID           string // of the request, likewise
 	Refusal      string // the beginning of an error answer
+	Attempts     string // as the gateway counts them
 	Replayed     int    // times that it was sent again; see Do
 }
 
@@ -124,6 +125,7 @@ func (c *Client) ask(ctx context.Context, p *Plan, o *Outcome, each func(tokens 
 	defer res.Body.Close()
 	o.Acted = res.Header.Get(actedField) != ""
 	o.Upstream, o.ID = res.Header.Get("X-Ai-Gateway-Upstream"), res.Header.Get("X-Ai-Gateway-Request-Id")
+	o.Attempts = res.Header.Get("X-Ai-Gateway-Attempts")
 	if res.StatusCode != http.StatusOK {
 		o.End = status(res.StatusCode)
 		o.refusal(res.Body)
