@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // FuzzRetryAfter holds the rest that an instance asks for within its bounds, whatever
@@ -56,15 +57,15 @@ func FuzzForwardedHeader(f *testing.F) {
 		"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: evil\r\n", "Api-Key: sk-client\r\nX-Api-Key: sk-client\r\nCookie: a=b\r\n", "Accept-Encoding: gzip\r\nExpect: 100-continue\r\n",
 		"X-Request-Id: a\r\nX-Request-Id: b\r\n", "X-Idempotency-Key: k\r\n", "Connection: Accept-Encoding, Via, X-Forwarded-For\r\n",
 	} {
-		f.Add(fields, "10.0.0.1:5", true)
-		f.Add(fields, "@", false)
+		f.Add(fields, true)
+		f.Add(fields, false)
 	}
-	f.Fuzz(func(t *testing.T, fields, from string, own bool) {
+	f.Fuzz(func(t *testing.T, fields string, own bool) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n" + fields + "\r\n")))
 		if err != nil {
 			return
 		}
-		r.RemoteAddr = from
+		r.RemoteAddr = "10.0.0.1:5" // the server says it, not the client
 		before := maps.Clone(r.Header)
 		i := &instance{}
 		if own {
@@ -90,8 +91,8 @@ func FuzzForwardedHeader(f *testing.F) {
 		if own && (!slices.Equal(h["Authorization"], []string{"Bearer sk-own"}) || h["Api-Key"] != nil || h["X-Api-Key"] != nil) {
 			t.Errorf("%q: got %v, want the instance's key alone", fields, h)
 		}
-		if forwardedFor := strings.Join(h["X-Forwarded-For"], ""); strings.Contains(forwardedFor, ",") || len(h["X-Forwarded-Proto"]) > 1 {
-			t.Errorf("%q from %q: a client that is not trusted says where it is from: %v", fields, from, h)
+		if !slices.Equal(h["X-Forwarded-For"], []string{"10.0.0.1"}) || !slices.Equal(h["X-Forwarded-Proto"], []string{"http"}) {
+			t.Errorf("%q: a client that is not trusted says where it is from: %v", fields, h)
 		}
 	})
 }
@@ -109,7 +110,7 @@ func FuzzModelEdit(f *testing.F) {
 	f.Add([]byte(`{"model":"m"}`), "\"\\\n\u2028")
 	f.Fuzz(func(t *testing.T, text []byte, name string) {
 		a, apiErr := readJSON(text)
-		if apiErr != nil || name == "" {
+		if apiErr != nil || name == "" || !utf8.ValidString(name) { // the file's names are
 			return
 		}
 		raw, err := json.Marshal(name)
@@ -128,8 +129,8 @@ func FuzzModelEdit(f *testing.F) {
 		if apiErr != nil {
 			t.Fatalf("%q: got %q, which is refused: %v", text, got, apiErr)
 		}
-		if want := strings.ToValidUTF8(name, "\uFFFD"); again.model != want {
-			t.Fatalf("%q: got %q with the model %q, want %q", text, got, again.model, want)
+		if again.model != name {
+			t.Fatalf("%q: got %q with the model %q, want %q", text, got, again.model, name)
 		}
 		var before, after map[string]json.RawMessage
 		if json.Unmarshal(text, &before) != nil {
