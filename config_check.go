@@ -273,7 +273,8 @@ func (c *checker) duplicates(cfg *Config) {
 		list string
 		n    int
 	}
-	same, names := make(map[[4]string]place), make(map[string]place)
+	many := len(cfg.Instances) + len(cfg.FallbackInstances)
+	same, names := make(map[[4]string]place, many), make(map[string]place, many)
 	add := func(list string, entries []*InstanceConfig) {
 		for n, entry := range entries {
 			if entry.URL == "" {

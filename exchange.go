@@ -97,7 +97,14 @@ func (x *exchange) choose() bool {
 			return true
 		}
 		if !x.blocked() {
-			return slices.ContainsFunc(steps[late:], x.chooseFrom)
+			if slices.ContainsFunc(steps[late:], x.chooseFrom) {
+				return true
+			}
+			if x.length.least == 0 {
+				return false
+			}
+			x.length.least = 0 // those with room are out of order; one without says so itself
+			continue
 		}
 		if end := x.wait(); end != queueMoot {
 			return end == queueServed

@@ -27,7 +27,7 @@ type instanceState struct {
 	health   health
 	counts   instanceCounts
 	load     balance.Load
-	slowness slowness
+	slowness atomic.Pointer[slowness] // nil until a stream of the instance has begun
 	facts    atomic.Pointer[facts]    // nil until the instance has told something of itself
 	told     atomic.Pointer[toldLoad] // for people; nil until it has told of its load
 	restTold atomic.Bool              // subscribers know that it rests

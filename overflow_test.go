@@ -166,6 +166,21 @@ func TestLongPromptWithoutRoom(t *testing.T) {
 	g.wantIdle(t)
 }
 
+// TestLongPromptRoomGone guards that a prompt for which only instances that are out of order
+// may have room goes on to one that refuses it in its own words.
+func TestLongPromptRoomGone(t *testing.T) {
+	refusal := tooLongReplies["vLLM 0.8"]
+	small := startNarrow(t, refusal)
+	for _, members := range []string{"", `, "context_length": 8000`} {
+		g := startGateway(t, overflowing(`"queue": {"max_wait": 60}`, sized("small", small.URL, "m", `, "context_length": 2000`), sized("gone", "http://"+freeAddress(t), "m", members)))
+		for range 6 { // more than eject it
+			if r := g.sends(t, chatPath, wordy(3000)); r.status != http.StatusBadRequest || r.body != refusal {
+				t.Errorf("got %d %s, want the refusal of the small one", r.status, r.body)
+			}
+		}
+	}
+}
+
 // TestOverflow guards, in all dialects and for all servers' words, that a refused prompt
 // goes on to the instance of the pool that has more room, and that nobody has failed.
 func TestOverflow(t *testing.T) {

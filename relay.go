@@ -133,7 +133,7 @@ func (rl *relay) commit() {
 	a.exchange.meter.begun = true
 	a.watch.begin(now, reasonStall, a.instance.deadlines.stall)
 	if rl.stream != nil && rl.stream.Begun() {
-		a.instance.state.slowness.begins(len(a.exchange.body.bytes), now-a.begun, now)
+		a.instance.state.slow().begins(len(a.exchange.body.bytes), now-a.begun, now)
 		rl.pace = paces.Get().(*pace)
 	}
 	rl.rest = rl.given(rl.rest, rl.failed != nil)

@@ -45,6 +45,14 @@ type slowness struct {
 	kept [sizes]*sizeWaits // guarded by mu
 }
 
+// slow returns the instance's slowness, to note a time in.
+func (s *instanceState) slow() *slowness {
+	if s.slowness.Load() == nil {
+		s.slowness.CompareAndSwap(nil, new(slowness))
+	}
+	return s.slowness.Load()
+}
+
 // sizeWaits are the times of one size.
 type sizeWaits struct {
 	slots [waits]struct {
@@ -106,6 +114,9 @@ func (w *sizeWaits) usual(epoch int64) time.Duration {
 // needs returns how long a stream whose request has so many bytes may take to begin, 0 if
 // too little is known. What smaller requests need a larger one needs as well.
 func (sl *slowness) needs(bytes int, now time.Duration) time.Duration {
+	if sl == nil {
+		return 0
+	}
 	longest := int64(0)
 	for size := range sizeOf(bytes) + 1 {
 		if usual := sl.usual[size].Load(); usual > longest && now-time.Duration(sl.at[size].Load()) < waits*waitTime {
@@ -128,7 +139,7 @@ func (i *instance) firstTokenFor(bytes int64, spent time.Duration, r *retries, n
 	if !d.learn {
 		return limit, false
 	}
-	needs := min(i.state.slowness.needs(int(bytes), now), longestWaits*limit)
+	needs := min(i.state.slowness.Load().needs(int(bytes), now), longestWaits*limit)
 	for _, whole := range [...]time.Duration{r.time, d.total} {
 		if whole > 0 {
 			needs = min(needs, whole/4*3-spent)

@@ -17,7 +17,7 @@ import (
 func slowly(n, bytes int, wait, now time.Duration, timeouts TimeoutsConfig) *instance {
 	i := &instance{deadlines: defaultDeadlines.with(&timeouts), state: new(instanceState)}
 	for range n {
-		i.state.slowness.begins(bytes, wait, now)
+		i.state.slow().begins(bytes, wait, now)
 	}
 	return i
 }
@@ -37,7 +37,7 @@ func TestSlowness(t *testing.T) {
 			t.Errorf("%s: of %d bytes: got %v, want %v", name, bytes, got, want)
 		}
 	}
-	p := &slowly(19, 10_000, 100*time.Second, now, TimeoutsConfig{}).state.slowness
+	p := slowly(19, 10_000, 100*time.Second, now, TimeoutsConfig{}).state.slow()
 	f("nineteen", p, 10_000, now, 0)
 	p.begins(10_000, 100*time.Second, now)
 	f("twenty", p, 10_000, now, 200*time.Second)
@@ -137,7 +137,7 @@ func TestLearntDeadlineIsBounded(t *testing.T) {
 			longest, grown = max(longest, limit), grown || learnt
 			time.Sleep(min(wait, limit))
 			if wait <= limit {
-				i.state.slowness.begins(2000, wait, clock())
+				i.state.slow().begins(2000, wait, clock())
 			}
 			wait += wait / 500
 		}
@@ -207,7 +207,7 @@ func BenchmarkSlowness(b *testing.B) {
 	b.Run("begins", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			i.state.slowness.begins(1e6, time.Second, now)
+			i.state.slow().begins(1e6, time.Second, now)
 		}
 	})
 }
