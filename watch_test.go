@@ -414,7 +414,8 @@ func TestHugeFile(t *testing.T) {
 				t.Errorf("got %.300v, want %q", err, c.want)
 			}
 			w := startWatched(t, weighted(1))
-			c.write(t, w.path)
+			c.write(t, path)
+			must(t, os.Rename(path, w.path)) // whole, as half of a long text would be another mistake
 			if e := w.events.wait(t, configRejected); !strings.Contains(e.cause, c.want) || w.weight() != 1 {
 				t.Errorf("got %.300q, want %q and the old content in force", e.cause, c.want)
 			}
