@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -357,6 +358,13 @@ func TestKubernetesConfigMap(t *testing.T) {
 	if !g.ready() {
 		t.Fatalf("gateway is not ready\n%s", g.log)
 	}
+	eventually(t, "the port of the metrics to be open", func() bool { // the servers start one after the other
+		conn, err := net.Dial("tcp", "127.0.0.1:"+ports[1])
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 	if metrics := get(t, "http://127.0.0.1:"+ports[1]+"/"); !strings.Contains(metrics, "caddy_ai_gateway_upstream_info") {
 		t.Error("the metrics of the gateway are not on their port")
 	}
