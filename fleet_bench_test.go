@@ -115,7 +115,7 @@ func TestLargeFleet(t *testing.T) {
 	after := heap() - before
 	t.Logf("10,000 instances: swap in %v; %.1f MiB in force, %.1f MiB after a swap, which allocates %.1f MiB",
 		took, mib(stays), mib(after), mib(allocated))
-	if most := max(stays+allocated, after); most > limit {
+	if most := max(stays+allocated, after); most > limit && !raceDetector { // which allocates of its own
 		t.Errorf("got %.1f MiB, want at most 100", mib(most))
 	}
 	runtime.KeepAlive(s)
