@@ -17,7 +17,7 @@ func TestMonotonic(t *testing.T) {
 	}
 	for _, name := range []string{
 		"attempt.go", "budget.go", "counts.go", "deadline.go", "exchange.go", "fault.go", "final.go", "health.go", "keepalive.go", "outcome.go",
-		"pace.go", "poll.go", "poller.go", "queue.go", "relay.go", "selection.go", "steer.go", "tally.go", "transport.go", "underway.go", "usher.go", "waiter.go",
+		"pace.go", "poll.go", "poller.go", "queue.go", "relay.go", "rest.go", "selection.go", "steer.go", "tally.go", "transport.go", "underway.go", "usher.go", "waiter.go",
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {

@@ -1,13 +1,10 @@
 package aigateway
 
 import (
-	"crypto/sha256"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/balance"
 )
@@ -18,27 +15,6 @@ import (
 func clock() time.Duration { return time.Since(began) }
 
 var began = time.Now()
-
-// instanceState is what the gateway has learnt of an instance. The store keeps
-// it while the instance's ID stays in the file, over swaps and reloads.
-type instanceState struct {
-	host     reverseproxy.Host // Caddy's own counter, read by its policies
-	inFlight atomic.Int64      // attempts, each counted once from choice to end
-	health   health
-	counts   instanceCounts
-	load     balance.Load
-	slowness atomic.Pointer[slowness] // nil until a stream of the instance has begun
-	facts    atomic.Pointer[facts]    // nil until the instance has told something of itself
-	told     atomic.Pointer[toldLoad] // for people; nil until it has told of its load
-	restTold atomic.Bool              // subscribers know that it rests
-	key      [sha256.Size]byte        // digest of the key in force, guarded by the store's mu as place
-	place    string                   // see [entryID]
-	drain    atomic.Bool              // by the file in force or by hand, also for requests that came before
-	most     atomic.Int64             // max_concurrency of the file in force, also for those
-	drained  bool                     // by hand, guarded by the store's mu
-	// newest is the instance of the snapshot in force, nil once it has left the file.
-	newest atomic.Pointer[instance]
-}
 
 // phase is where an instance stands between serving and being left out.
 type phase uint32
@@ -180,17 +156,6 @@ func (h *health) usable() bool {
 func (h *health) share(now time.Duration) float64 {
 	left := time.Duration(h.until.Load()) - now
 	return max(0.1, 1-float64(left)/float64(slowStart))
-}
-
-// resting returns how long the instance wants no requests, and why.
-func (h *health) resting(now time.Duration) (time.Duration, reason) {
-	left := time.Duration(h.rest.Load()) - now
-	if left <= 0 {
-		return 0, reasonNone
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return left, h.restReason
 }
 
 // try begins an attempt. It reports whether the attempt is the instance's trial,
@@ -378,65 +343,4 @@ func (h *health) keyChanged(now time.Duration) {
 	if h.restReason == reasonQuota {
 		h.rest.Store(0)
 	}
-}
-
-// dozes lets the instance rest for wait, as it says of itself that it loads or sleeps. A
-// longer rest stays. What it had in its cache is lost.
-func (h *health) dozes(why reason, now, wait time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	rest := time.Duration(h.rest.Load())
-	if now+wait < rest {
-		return
-	}
-	if (rest <= now || h.restReason != why) && h.load != nil {
-		h.load.Forget()
-	}
-	h.restReason = why
-	h.rest.Store(int64(now + wait))
-	h.usher.ring()
-}
-
-// wakes ends a rest that [health.dozes] began, and no other.
-func (h *health) wakes(now time.Duration) {
-	if h.rest.Load() <= int64(now) {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.restReason == reasonLoading || h.restReason == reasonSleeping {
-		h.rest.Store(0)
-		h.usher.ring()
-	}
-}
-
-// healthView is health for people.
-type healthView struct {
-	phase             phase
-	why               reason        // if ejected or half-open
-	wait              time.Duration // until the trial, or the end of slow start or rest; 0 for a trial that is never due
-	manual            bool
-	results, failures int // in errorWindow
-}
-
-// view returns how things stand. A slow start that is over counts as serving.
-func (h *health) view(now, window time.Duration) healthView {
-	rest, _ := h.resting(now)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	v := healthView{phase: phase(h.phase.Load()), manual: h.manual.Load()}
-	wait := max(0, time.Duration(h.until.Load())-now)
-	switch {
-	case h.until.Load() == int64(forever):
-	case v.phase == ramping && wait == 0:
-		v.phase = serving
-	case v.phase != serving:
-		v.wait = wait
-	}
-	if v.phase == ejected || v.phase == halfOpen {
-		v.why = h.why
-	}
-	v.wait = max(v.wait, rest)
-	v.results, v.failures = h.window.sum(now, window)
-	return v
 }
