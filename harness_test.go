@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -209,6 +210,9 @@ type witness struct {
 	*httptest.Server
 	mu   sync.Mutex
 	seen []seenRequest
+
+	// hurried clients may leave before their request has reached the instance whole.
+	hurried atomic.Bool
 }
 
 func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
@@ -219,7 +223,7 @@ func startWitness(t testing.TB, answer http.HandlerFunc) *witness {
 	}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil {
+		if err != nil && !w.hurried.Load() {
 			t.Errorf("instance cannot read its request: %v", err)
 		}
 		w.mu.Lock()

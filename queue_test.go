@@ -168,6 +168,7 @@ func TestQueueLeave(t *testing.T) {
 func TestQueueStorm(t *testing.T) {
 	var now, most atomic.Int64
 	s := startBusy(t, time.Millisecond, &now, &most)
+	s.hurried.Store(true)
 	g := startGateway(t, queued(s.URL+"/v1", 4, `"max_waiting": 1000`))
 	goroutines := runtime.NumGoroutine()
 	var clients sync.WaitGroup
