@@ -42,11 +42,12 @@ func BenchmarkServe(b *testing.B) {
 			"Content-Type": {"application/json"}, "Content-Length": {fmt.Sprint(len(body))}, "User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"},
 		},
 	}
+	server := &caddyhttp.Server{Listen: []string{"127.0.0.1:80"}}
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, end := context.WithCancel(b.Context())
 		w := httptest.ResponseRecorder{HeaderMap: make(http.Header), Body: new(bytes.Buffer)}
-		r := caddyhttp.PrepareRequest(template.WithContext(ctx), caddy.NewReplacer(), &w, nil)
+		r := caddyhttp.PrepareRequest(template.WithContext(ctx), caddy.NewReplacer(), &w, server)
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 		if err := h.ServeHTTP(&w, r, nil); err != nil || w.Code != http.StatusOK || w.Body.Len() != len(answer) {
 			b.Fatalf("got %v, %d, %d bytes, want %d", err, w.Code, w.Body.Len(), len(answer))
