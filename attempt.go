@@ -2,10 +2,10 @@ package aigateway
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +27,10 @@ type attempt struct {
 	underway member[*attempt] // of streams
 
 	ctx     context.Context // of the instance's connection, while the attempt lasts
+	plain   bool            // [http1.Transport] makes it
+	life    life            // ctx, if plain
+	url     url.URL         // of the request to the instance
+	earlies earlyAnswers
 	watch   watchdog
 	relay   relay
 	settled bool
@@ -39,7 +43,7 @@ type attempt struct {
 	work     int64      // tokens that are counted as the instance's load
 }
 
-// attemptContext is the context of a request to an instance. It embeds a
+// attemptContext is the context of a request that the standard transport makes. It embeds a
 // cancelable context of the standard library, which the transport recognizes.
 type attemptContext struct {
 	context.Context
@@ -50,8 +54,6 @@ type attemptContext struct {
 	vars map[string]any
 	// trace takes the place of the proxy's, which it calls.
 	trace httptrace.ClientTrace
-	proxy *httptrace.ClientTrace
-	early int // answers 1xx so far
 }
 
 type attemptKey struct{}
@@ -74,23 +76,6 @@ func (c *keyCatcher) Value(key any) any {
 	return nil
 }
 
-// maxEarly bounds the answers 1xx that may come before an answer. They are passed on;
-// net/http bounds only those that nobody sees.
-const maxEarly = 100
-
-var errEarly = errors.New("too many 1xx answers")
-
-// got1xx passes an answer 1xx on.
-func (c *attemptContext) got1xx(code int, header textproto.MIMEHeader) error {
-	if c.early++; c.early > maxEarly {
-		return errEarly
-	}
-	if c.proxy == nil || c.proxy.Got1xxResponse == nil {
-		return nil
-	}
-	return c.proxy.Got1xxResponse(code, header)
-}
-
 func (c *attemptContext) Value(key any) any {
 	switch key {
 	case attemptKey{}:
@@ -103,10 +88,16 @@ func (c *attemptContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// start opens the attempt's context below parent and begins the watch.
-func (a *attempt) start(parent context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(parent)
-	a.ctx, a.watch.cancel = ctx, cancel
+// start opens the attempt's context below parent, for [http1.Transport] or the standard
+// one, and begins the watch.
+func (a *attempt) start(parent context.Context) {
+	if a.plain {
+		a.life.begin(parent, a)
+		a.ctx, a.watch.ends = &a.life, &a.life
+	} else {
+		ctx, cancel := context.WithCancelCause(parent)
+		a.ctx, a.watch.ends = ctx, endFunc(cancel)
+	}
 	d := &a.instance.deadlines
 	if d.total > 0 {
 		a.watch.total = a.exchange.began + d.total
@@ -124,20 +115,24 @@ func (a *attempt) start(parent context.Context) context.Context {
 	if a.exchange.ask.stream {
 		streams.add(a.exchange.id, &a.underway, a)
 		if ending.Load() { // too late to be found
-			cancel(errShutdown)
+			a.watch.ends.end(errShutdown)
 		}
 	}
-	c := &attemptContext{Context: ctx, attempt: a, vars: make(map[string]any)}
+}
+
+// context returns the attempt's context as the standard transport gets it, below parent.
+func (a *attempt) context(parent context.Context) context.Context {
+	c := &attemptContext{Context: a.ctx, attempt: a, vars: make(map[string]any)}
 	vars, _ := parent.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	for name, value := range vars {
 		if strings.HasPrefix(name, "reverse_proxy.") {
 			c.vars[name] = value
 		}
 	}
-	c.proxy = httptrace.ContextClientTrace(parent)
-	c.trace.Got1xxResponse = c.got1xx
-	if a.instance.scheme == "https" && d.tls > 0 {
-		c.trace.TLSHandshakeStart = func() { a.watch.handshake(clock(), d.tls) }
+	proxy := httptrace.ContextClientTrace(parent)
+	c.trace.Got1xxResponse = func(status int, header textproto.MIMEHeader) error { return a.early(proxy, status, header) }
+	if d := a.instance.deadlines.tls; a.instance.scheme == "https" && d > 0 {
+		c.trace.TLSHandshakeStart = func() { a.watch.handshake(clock(), d) }
 		c.trace.GotConn = func(httptrace.GotConnInfo) { a.watch.connects(clock()) }
 	}
 	return c
@@ -191,8 +186,8 @@ func (a *attempt) end() {
 	default:
 		a.settle(canceled)
 	}
-	if a.watch.cancel != nil {
-		a.watch.cancel(context.Canceled)
+	if a.watch.ends != nil {
+		a.watch.ends.end(context.Canceled)
 	}
 	if a.exchange.ask.stream {
 		streams.remove(a.exchange.id, &a.underway)

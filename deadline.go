@@ -63,12 +63,20 @@ var errLate = &deadlineError{reasonTotal}
 // may have come meanwhile. Short limits are late at twice their time.
 func late(by, limit time.Duration) bool { return by > min(limit, time.Second) }
 
+// ender is what ends an attempt's connection, for a cause.
+type ender interface{ end(cause error) }
+
+// endFunc is the ender of a context of the standard library.
+type endFunc context.CancelCauseFunc
+
+func (f endFunc) end(cause error) { f(cause) }
+
 // watchdog ends an attempt whose deadline has passed, by canceling its context
 // with a [deadlineError]. A single timer serves all deadlines: it is not moved when
 // bytes come, but looks, when it fires, whether any have.
 type watchdog struct {
-	cancel context.CancelCauseFunc
-	total  time.Duration // reading of the clock; 0 for none
+	ends  ender
+	total time.Duration // reading of the clock; 0 for none
 
 	// waiting is when the read under way began, 0 between reads. A client that
 	// takes its time is no silence of the instance.
@@ -154,9 +162,9 @@ func (w *watchdog) fire() {
 	w.next = 0
 	if w.total > 0 && now >= w.total {
 		if late(now-w.total, time.Second) {
-			w.cancel(errLate)
+			w.ends.end(errLate)
 		} else {
-			w.cancel(&deadlineError{reasonTotal})
+			w.ends.end(&deadlineError{reasonTotal})
 		}
 		return
 	}
@@ -177,10 +185,10 @@ func (w *watchdog) fire() {
 	case late(now-w.due, w.limit) && w.why != errDone.why:
 		w.due = now + w.limit
 	case w.why == errDone.why:
-		w.cancel(errDone)
+		w.ends.end(errDone)
 		return
 	default:
-		w.cancel(&deadlineError{w.why})
+		w.ends.end(&deadlineError{w.why})
 		return
 	}
 	w.arm(now)

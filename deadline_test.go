@@ -25,7 +25,7 @@ func watching(t *testing.T, name string, f func(w *watch)) {
 			time.Sleep(time.Hour - clock())
 			ctx, cancel := context.WithCancelCause(t.Context())
 			w := &watch{T: t, ctx: ctx}
-			w.cancel = cancel
+			w.ends = endFunc(cancel)
 			defer cancel(nil)
 			defer w.stop()
 			f(w)

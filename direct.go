@@ -3,10 +3,8 @@ package aigateway
 import (
 	"errors"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -14,10 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 )
 
 // goesDirect reports whether nothing is asked of the proxy that [Handler.direct]
@@ -35,11 +31,9 @@ func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 	began := time.Now()
 	x.direct.on = true
 	for {
-		early := &earlyAnswers{w: w}
-		out := x.request.WithContext(httptrace.WithClientTrace(x.request.Context(), &httptrace.ClientTrace{Got1xxResponse: early.pass}))
-		out.Body, out.ContentLength = nil, 0 // each attempt reads its own
-		res, err := h.transport.send(x, out, x.forwardedHeader())
-		early.end()
+		f := x.forwarded()
+		res, err := h.transport.send(x, x.request, f)
+		f.release()
 		if c := h.logger.Check(zap.DebugLevel, "attempt"); c != nil {
 			c.Write(zap.String("request_id", x.id), zap.Int("attempt", len(x.tried)), zap.Duration("after", time.Since(began)), zap.Error(err))
 		}
@@ -63,36 +57,6 @@ func (h *Handler) direct(w http.ResponseWriter, x *exchange) error {
 // statusClientClosed is nginx's status for the access log of a request whose
 // client has left.
 const statusClientClosed = 499
-
-// earlyAnswers passes answers 1xx on, as long as the attempt lasts: the standard
-// transport calls from a goroutine of its own.
-type earlyAnswers struct {
-	mu    sync.Mutex
-	ended bool
-	w     http.ResponseWriter
-}
-
-func (e *earlyAnswers) pass(status int, header textproto.MIMEHeader) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ended {
-		return nil
-	}
-	h := e.w.Header()
-	own := h.Clone()
-	dropHopByHop(http.Header(header))
-	addHeader(h, http.Header(header))
-	e.w.WriteHeader(status)
-	clear(h)
-	addHeader(h, own)
-	return nil
-}
-
-func (e *earlyAnswers) end() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.ended = true
-}
 
 // hopByHop are the fields that are for one connection only, RFC 9110 section 7.6.1.
 var hopByHop = []string{
@@ -119,72 +83,13 @@ func addHeader(to, from http.Header) {
 	}
 }
 
-// forwardedHeader returns the client's fields as they go on: without those of its
-// connection, and with what Caddy's proxy tells about where the request is from.
-func (x *exchange) forwardedHeader() http.Header {
-	r := x.request
-	h := make(http.Header, len(r.Header)+5)
-	maps.Copy(h, r.Header)
-	trailers := httpguts.HeaderValuesContainsToken(h["Te"], "trailers")
-	dropHopByHop(h)
-	if trailers {
-		h["Te"] = []string{"trailers"}
-	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // none, rather than net/http's
-	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		h["Early-Data"] = []string{"1"} // RFC 8470
-	}
-	h["Via"] = append(slices.Clip(h["Via"]), strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" Caddy")
-
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	proto := "http"
-	if r.TLS != nil {
-		proto = "https"
-	}
-	if !trusted {
-		delete(h, "X-Forwarded-For")
-	}
-	client, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil && (!trusted || r.RemoteAddr != "@") { // @ is a Unix socket's client
-		delete(h, "X-Forwarded-For")
-		delete(h, "X-Forwarded-Proto")
-		delete(h, "X-Forwarded-Host")
-		return h
-	}
-	prior := strings.Join(h["X-Forwarded-For"], ", ")
-	client, _, _ = strings.Cut(client, "%")
-	if prior != "" && client != "" {
-		prior += ", "
-	}
-	if prior+client != "" {
-		h["X-Forwarded-For"] = []string{prior + client}
-	}
-	if !trusted || lastOf(h["X-Forwarded-Proto"]) == "" {
-		h["X-Forwarded-Proto"] = []string{proto}
-	}
-	if !trusted || lastOf(h["X-Forwarded-Host"]) == "" {
-		h["X-Forwarded-Host"] = []string{r.Host}
-	}
-	return h
-}
-
-func lastOf(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[len(values)-1]
-}
-
 // answer gives the client an instance's answer. One that breaks aborts the client's
 // connection, once all of it has been sent that there is.
 func (x *exchange) answer(w http.ResponseWriter, res *http.Response) {
 	dropHopByHop(res.Header)
 	h := w.Header()
 	delete(h, "Server")
-	via := strconv.Itoa(res.ProtoMajor) + "." + strconv.Itoa(res.ProtoMinor) + " Caddy"
-	h["Via"] = append(slices.Clip(h["Via"]), via)
+	h["Via"] = append(slices.Clip(h["Via"]), via(res.ProtoMajor, res.ProtoMinor))
 	addHeader(h, res.Header)
 	announced := len(res.Trailer)
 	for name := range res.Trailer {

@@ -34,7 +34,7 @@ func judgeError(err error, ctx context.Context) verdict {
 		v := failure(why)
 		// There is no time left for another instance.
 		v.elsewhere = why != reasonTotal
-		if errors.Is(context.Cause(ctx), errLate) {
+		if errors.Is(causeOf(ctx), errLate) {
 			v.blame = blameNobody
 		}
 		return v
@@ -79,7 +79,7 @@ func judgeError(err error, ctx context.Context) verdict {
 
 // passed returns which deadline has ended the attempt of ctx, or none.
 func passed(ctx context.Context) reason {
-	if deadline, ok := errors.AsType[*deadlineError](context.Cause(ctx)); ok {
+	if deadline, ok := errors.AsType[*deadlineError](causeOf(ctx)); ok {
 		return deadline.why
 	}
 	return reasonNone

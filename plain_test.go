@@ -18,7 +18,7 @@ import (
 // throughPlain reports whether a request is under way in [http1.Transport].
 func throughPlain() bool {
 	stacks := make([]byte, 4<<20)
-	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "internal/http1.(*Transport).RoundTrip")
+	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "internal/http1.(*Transport).Do")
 }
 
 // sorted is an instance that notes through which transport it is asked, and on which

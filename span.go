@@ -3,7 +3,6 @@ package aigateway
 import (
 	"context"
 	"net"
-	"net/http"
 	"strconv"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -23,7 +22,7 @@ var operations = map[string]string{
 
 // trace begins a span for the attempt below the one of Caddy's handler tracing, if
 // that is there and recorded. The instance is told the span in place of its parent.
-func (a *attempt) trace(ctx context.Context, header http.Header) {
+func (a *attempt) trace(ctx context.Context, f *fields) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
 		return
@@ -48,8 +47,8 @@ func (a *attempt) trace(ctx context.Context, header http.Header) {
 	}
 	ctx, a.span = parent.TracerProvider().Tracer(tracerName).Start(ctx, operation+" "+model,
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
-	if header["Traceparent"] != nil {
-		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
+	if f.values("Traceparent") != nil {
+		propagation.TraceContext{}.Inject(ctx, f)
 	}
 }
 

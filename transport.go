@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -27,28 +26,31 @@ type transport struct {
 }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.send(exchangeOf(r.Context()), r, maps.Clone(r.Header))
+	f := fieldsOf(r.Header)
+	defer f.release()
+	return t.send(exchangeOf(r.Context()), r, f)
 }
 
-// send makes the attempt of x that is under way. Header, which is changed, is what
-// the client's request has become.
-func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http.Response, error) {
-	a, inner := x.current, t.inner
-	if t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r) {
-		inner = t.plain
+// send makes the attempt of x that is under way. The fields f, which are changed, are
+// what those of the client's request have become, and r is all else of it.
+func (t transport) send(x *exchange, r *http.Request, f *fields) (*http.Response, error) {
+	a := x.current
+	a.plain = t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r)
+	a.start(r.Context())
+	a.aim(r.URL.RawQuery)
+	a.address(f)
+	a.trace(r.Context(), f)
+	changes := edits{}
+	if len(x.body.bytes) > 0 {
+		changes[0] = a.modelEdit()
+		changes[1], a.asks = a.usageEdit()
 	}
-	out := a.outgoing(r, header)
-	if out.URL.Host != a.instance.host && t.proxy != nil {
-		if by, err := t.proxy(out); err == nil && by != nil {
-			out.URL.Host = a.instance.host // the proxy looks the name up itself
-		}
-	}
-	a.trace(r.Context(), out.Header)
 	x.own += clock() - x.working
-	res, err := inner.RoundTrip(out)
+	res, err := t.trip(a, r, *f, changes)
 	if err == nil && a.asks && (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnprocessableEntity) {
-		res, err = a.withdraw(inner, out, res)
+		res, err = a.withdraw(res, func() (*http.Response, error) { return t.trip(a, r, *f, edits{changes[0]}) })
 	}
+	a.earlies.end()
 	x.working = clock()
 	if err == nil && res.StatusCode < 100 { // net/http passes it on, but panics where it is to be written
 		res.Body.Close()
@@ -58,6 +60,32 @@ func (t transport) send(x *exchange, r *http.Request, header http.Header) (*http
 		return nil, a.fail(err)
 	}
 	return a.receive(res)
+}
+
+// trip makes the attempt's request. What r shares with other attempts is copied before
+// it is changed.
+func (t transport) trip(a *attempt, r *http.Request, f fields, changes edits) (*http.Response, error) {
+	b := a.exchange.body
+	if a.plain {
+		out := http1.Request{Method: r.Method, URL: &a.url, Host: a.instance.host, Fields: f, Life: &a.life}
+		if len(b.bytes) > 0 {
+			out.Body, _ = b.reader(changes)
+		}
+		return t.plain.Do(&out)
+	}
+	out := r.WithContext(a.context(r.Context()))
+	out.URL, out.Host, out.Header, out.Close = &a.url, a.instance.host, f.header(), false
+	if out.URL.Host != out.Host && t.proxy != nil {
+		if by, err := t.proxy(out); err == nil && by != nil {
+			out.URL.Host = out.Host // the proxy looks the name up itself
+		}
+	}
+	if len(b.bytes) > 0 {
+		b.fill(out, changes)
+	} else if !isUpgrade(r) {
+		out.Body, out.ContentLength = nil, 0
+	}
+	return t.inner.RoundTrip(out)
 }
 
 // plainOptions are the options of the stock transport that its dialler or [newPlain]
@@ -101,8 +129,8 @@ func newPlain(stock *http.Transport) *http1.Transport {
 	return &http1.Transport{
 		Dial: stock.DialContext, MaxIdle: stock.MaxIdleConns, MaxIdlePerHost: stock.MaxIdleConnsPerHost, IdleTimeout: stock.IdleConnTimeout,
 		MaxHead: stock.MaxResponseHeaderBytes,
-		Early: func(r *http.Request, status int, header http.Header) error {
-			return httptrace.ContextClientTrace(r.Context()).Got1xxResponse(status, textproto.MIMEHeader(header))
+		Early: func(l http1.Life, status int, header http.Header) error {
+			return l.Value(attemptKey{}).(*attempt).early(httptrace.ContextClientTrace(l), status, textproto.MIMEHeader(header))
 		},
 	}
 }
@@ -116,71 +144,51 @@ func exchangeOf(ctx context.Context) *exchange {
 	return ctx.Value(exchangeKey{}).(*exchange)
 }
 
-// outgoing returns r, with h for its fields, as the attempt's instance shall see it.
-// What r shares with other attempts is copied before it is changed.
-func (a *attempt) outgoing(r *http.Request, h http.Header) *http.Request {
+// aim makes the URL of the attempt's request, of which the client has sent query.
+func (a *attempt) aim(query string) {
 	x, i := a.exchange, a.instance
-	out := r.WithContext(a.start(r.Context()))
-
 	path, ownQuery := i.target(x.route)
-	query := r.URL.RawQuery
 	if name, _ := a.renames(); name != "" && x.ask.form == askQuery {
 		query = withModel(query, name)
 	}
 	if ownQuery != "" && query != "" {
 		ownQuery += "&"
 	}
-	out.URL = &url.URL{Scheme: i.scheme, Host: i.dials, Path: path, RawQuery: ownQuery + query}
-	out.Host = i.host
-	a.address(h)
-	out.Header = h
-
-	if len(x.body.bytes) > 0 { // else r has the body of an upgrade, or none
-		changes := edits{a.modelEdit()}
-		changes[1], a.asks = a.usageEdit()
-		x.body.fill(out, changes)
-	}
-	return out
+	a.url = url.URL{Scheme: i.scheme, Host: i.dials, Path: path, RawQuery: ownQuery + query}
 }
 
 // address changes the fields to what the attempt's instance shall get.
-func (a *attempt) address(h http.Header) {
+func (a *attempt) address(f *fields) {
 	x, i := a.exchange, a.instance
+	f.remove(kept...)
 	// Whatever answers is passed on and recorded as it comes, so nothing may be
 	// compressed on the way that no client asked this hop for.
-	h["Accept-Encoding"] = identity
-	// The body is here already; a second 100 Continue would confuse the client.
-	delete(h, "Expect")
-	delete(h, "Cookie")
+	f.add("Accept-Encoding", "identity")
 	if i.authorization != "" {
-		h["Authorization"] = []string{i.authorization}
-		delete(h, "Api-Key")
-		delete(h, "X-Api-Key")
+		f.remove(credentials...)
+		f.add("Authorization", i.authorization)
 		if x.route.dialect == anthropic {
-			h["X-Api-Key"] = []string{i.key}
+			f.add("X-Api-Key", i.key)
 		}
 	}
 	if i.tier == fallback {
 		// A cloud need not know who asked, nor through what.
-		for _, name := range forwarded {
-			delete(h, name)
-		}
+		f.remove(forwarded...)
 	}
-	if id := h["X-Request-Id"]; id != nil && (len(id) != 1 || !safeID(id[0])) {
-		delete(h, "X-Request-Id")
+	if id := f.values("X-Request-Id"); id != nil && (len(id) != 1 || !safeID(id[0])) {
+		f.remove("X-Request-Id")
 	}
-	maps.Copy(h, i.headers)
-	// An instance may close a kept connection while the request is on its way
-	// there. This name, with no value to be sent, lets net/http replay the request
-	// on a fresh connection if no byte of an answer had come.
-	if _, given := h["X-Idempotency-Key"]; !given {
-		h["X-Idempotency-Key"] = nil
+	for name, values := range i.headers {
+		f.set(name, values...)
 	}
 }
 
 var (
-	identity  = []string{"identity"}
-	forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
+	// kept are fields that no instance gets from a client. The body is here already; a
+	// second 100 Continue would confuse the client.
+	kept        = []string{"Accept-Encoding", "Expect", "Cookie"}
+	credentials = []string{"Authorization", "Api-Key", "X-Api-Key"}
+	forwarded   = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 )
 
 // renames returns the model's name at the attempt's instance, also as a JSON text, "" if the

@@ -102,7 +102,7 @@ func endStreams(logger *zap.Logger) {
 		logger.Warn("streams are cut off, for the process ends", zap.Int("streams", len(all)))
 	}
 	for _, a := range all {
-		a.watch.cancel(errShutdown)
+		a.watch.ends.end(errShutdown)
 	}
 	for until := clock() + farewell; streams.count()+int(dismissed.Load()) > 0 && clock() < until; {
 		time.Sleep(5 * time.Millisecond)

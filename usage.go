@@ -108,7 +108,7 @@ func (i *instance) asks(d openai.Dialect) bool {
 // on the gateway's behalf. If the error may be about that, the request is sent once
 // more as the client has made it, within the same attempt; and if that does better, the
 // instance is not asked again until the next swap.
-func (a *attempt) withdraw(inner http.RoundTripper, out *http.Request, res *http.Response) (*http.Response, error) {
+func (a *attempt) withdraw(res *http.Response, again func() (*http.Response, error)) (*http.Response, error) {
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
 	if err != nil || !bytes.Contains(text, []byte("stream_options")) && !bytes.Contains(text, []byte("include_usage")) {
 		res.Body = &prefixed{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
@@ -116,9 +116,7 @@ func (a *attempt) withdraw(inner http.RoundTripper, out *http.Request, res *http
 	}
 	res.Body.Close()
 	a.asks = false
-	again := out.WithContext(out.Context())
-	a.exchange.body.fill(again, edits{a.modelEdit()})
-	res, err = inner.RoundTrip(again)
+	res, err = again()
 	if err == nil && res.StatusCode < http.StatusBadRequest {
 		a.refuses()
 	}

@@ -2,7 +2,6 @@ package http1
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,22 +24,24 @@ type conn struct {
 	kept      bool      // has served another exchange
 	answered  bool      // a byte of the exchange's answer has come
 	since     time.Time // it is kept without a request
-	abort     func()    // closes it
 
 	raw     syscall.RawConn // nil if it cannot be looked at
 	look    func(fd uintptr)
 	poll    poll
 	pending bool // what look has found
+	talk    talk
 }
 
 func newConn(t *Transport, h *host, nc net.Conn) *conn {
 	c := &conn{Conn: nc, transport: t, host: h}
 	c.reader = bufio.NewReaderSize(source{c}, 4<<10)
-	c.abort = func() { c.Close() } //nolint:errcheck // it ends the exchange
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw, c.look = raw, c.peek
 		}
+	}
+	if _, ok := nc.(*net.TCPConn); ok && c.raw != nil {
+		c.talk.step = c.converse
 	}
 	return c
 }
@@ -50,6 +51,17 @@ func (c *conn) quiet() bool {
 	return c.raw != nil && c.raw.Control(c.look) == nil && !c.pending
 }
 
+// talk is the beginning of an exchange on a socket that was kept: it must have nothing to
+// say, then the request is written, then the answer begins. As reading finds out about the
+// first, and does not wait for the last, that is one system call less than looking first.
+type talk struct {
+	step    func(fd uintptr) bool // nil if the connection is more than a socket
+	request *writing              // to be written, nil if it has been
+	into    []byte                // where the answer goes
+	n       int                   // bytes of it
+	err     error
+}
+
 // source bounds what is read of a head.
 type source struct{ *conn }
 
@@ -57,24 +69,39 @@ func (s source) Read(p []byte) (int, error) {
 	if s.room <= 0 {
 		return 0, errHead
 	}
-	n, err := s.Conn.Read(p[:min(int64(len(p)), s.room)])
+	p = p[:min(int64(len(p)), s.room)]
+	if s.talk.request != nil {
+		n, err := s.talks(p)
+		s.room -= int64(n)
+		return n, err
+	}
+	n, err := s.Conn.Read(p)
 	s.room -= int64(n)
 	return n, err
 }
 
 // exchange sends the request and reads the head of its answer. The connection is
 // closed on an error.
-func (c *conn) exchange(req *http.Request, w *writing) (*http.Response, error) {
+func (c *conn) exchange(req *Request, w *writing) (*http.Response, error) {
 	c.answered = false
-	stop := context.AfterFunc(req.Context(), c.abort)
-	written, werr := w.send(c)
+	req.Life.Tie(c)
+	var written <-chan error
+	var werr error
+	switch later := c.kept && c.talk.step != nil; { // [host.open] has looked at the others
+	case later && w.size() <= maxAhead:
+		c.talk.request = w
+	case later && !c.quiet():
+		werr = errUnasked
+	default:
+		written, werr = w.send(c)
+	}
 	var res *http.Response
 	err := werr
 	if werr == nil || isReset(werr) {
 		res, err = c.head(req)
 	}
 	if err != nil {
-		stop()
+		req.Life.Untie(c)
 		select {
 		case werr = <-written: // never, if there is no such channel
 		default:
@@ -85,7 +112,7 @@ func (c *conn) exchange(req *http.Request, w *writing) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	b := &answer{ReadCloser: res.Body, conn: c, ctx: req.Context(), stop: stop, written: written}
+	b := &answer{ReadCloser: res.Body, conn: c, life: req.Life, written: written}
 	b.lasts = werr == nil && !res.Close && !req.Close && res.StatusCode >= 200
 	if res.Body == http.NoBody {
 		b.end()
@@ -96,7 +123,7 @@ func (c *conn) exchange(req *http.Request, w *writing) (*http.Response, error) {
 }
 
 // head reads past answers 1xx. It returns statuses below too, as net/http does.
-func (c *conn) head(req *http.Request) (*http.Response, error) {
+func (c *conn) head(req *Request) (*http.Response, error) {
 	c.room = c.transport.maxHead()
 	if _, err := c.reader.Peek(1); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
@@ -106,7 +133,7 @@ func (c *conn) head(req *http.Request) (*http.Response, error) {
 	}
 	c.answered = true
 	for {
-		res, err := http.ReadResponse(c.reader, req)
+		res, err := http.ReadResponse(c.reader, req.answers())
 		switch {
 		case err != nil && c.room <= 0:
 			return nil, errHead
@@ -118,7 +145,7 @@ func (c *conn) head(req *http.Request) (*http.Response, error) {
 			c.room = math.MaxInt64
 			return res, nil
 		case c.transport.Early != nil:
-			if err := c.transport.Early(req, res.StatusCode, res.Header); err != nil {
+			if err := c.transport.Early(req.Life, res.StatusCode, res.Header); err != nil {
 				return nil, fmt.Errorf("http1: answer %d: %w", res.StatusCode, err)
 			}
 			c.room = c.transport.maxHead()
@@ -130,10 +157,9 @@ func (c *conn) head(req *http.Request) (*http.Response, error) {
 type answer struct {
 	io.ReadCloser // of net/http; its Close is of no use, for it reads on to the end
 	conn          *conn
-	ctx           context.Context // of the request
-	stop          func() bool     // does not look at ctx any more
-	written       <-chan error    // of a request that is still being sent, or nil
-	lasts         bool            // the connection can serve another exchange
+	life          Life
+	written       <-chan error // of a request that is still being sent, or nil
+	lasts         bool         // the connection can serve another exchange
 	over          atomic.Bool
 	err           error // of the last Read
 }
@@ -151,7 +177,7 @@ func (b *answer) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		b.end()
 	default:
-		err = causeOr(b.ctx, err)
+		err = causeOr(b.life, err)
 		b.Close() //nolint:errcheck // always nil
 	}
 	b.err = err
@@ -162,7 +188,7 @@ func (b *answer) Read(p []byte) (int, error) {
 // called while a Read is under way.
 func (b *answer) Close() error {
 	if !b.over.Swap(true) {
-		b.stop()
+		b.life.Untie(b.conn)
 		b.conn.Close() //nolint:errcheck // the rest is not wanted
 	}
 	return nil
@@ -178,7 +204,7 @@ func (b *answer) end() {
 	if b.over.Swap(true) {
 		return
 	}
-	ok := b.stop() && b.lasts && b.conn.reader.Buffered() == 0
+	ok := b.life.Untie(b.conn) && b.lasts && b.conn.reader.Buffered() == 0
 	if ok && b.written != nil {
 		ok = b.sent()
 	}

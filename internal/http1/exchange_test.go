@@ -104,7 +104,7 @@ func TestEarly(t *testing.T) {
 	tr := newTransport(t)
 	tr.MaxHead = 6000
 	seen := 0
-	tr.Early = func(_ *http.Request, status int, header http.Header) error {
+	tr.Early = func(_ http1.Life, status int, header http.Header) error {
 		if seen++; status != 103 || len(header.Get("Link")) != 600 {
 			t.Errorf("got %d %v", status, header)
 		}

@@ -4,22 +4,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/net/http/httpguts"
 )
 
-// heads holds the buffers in which requests are put together.
-var heads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-// maxPooled bounds the buffers that are kept, in bytes.
-const maxPooled = 64 << 10
+// special are the fields that appendHead looks at.
+var special = []string{"Connection", "Host", "Content-Length", "Transfer-Encoding", "Trailer", "User-Agent"}
 
 // appendHead appends req's line and fields to b. What frames the message comes from
 // parts alone.
-func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
+func appendHead(b []byte, req *Request, parts [][]byte) ([]byte, error) {
 	host, err := httpguts.PunycodeHostPort(firstOf(req.Host, req.URL.Host))
 	if err != nil {
 		return nil, fmt.Errorf("http1: host: %w", err)
@@ -28,7 +25,7 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 		return nil, fmt.Errorf("http1: invalid header field value for Host")
 	}
 	host = withoutZone(host)
-	method, uri := firstOf(req.Method, http.MethodGet), req.URL.RequestURI()
+	method, uri := req.Method, req.URL.RequestURI()
 	if !httpguts.ValidHeaderFieldName(method) || method == http.MethodConnect {
 		return nil, fmt.Errorf("http1: invalid method %q", method)
 	}
@@ -39,28 +36,28 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 	}
 	b = append(append(append(append(b, method...), ' '), uri...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, host...), "\r\n"...)
-	if req.Close && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], "close") {
+	if req.Close && !slices.ContainsFunc(req.Fields, closes) {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	for name, values := range req.Header {
-		switch textproto.CanonicalMIMEHeaderKey(name) {
+	named := false // the client has been
+	for _, f := range req.Fields {
+		switch f.Name {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
 		case "User-Agent": // an empty one says that none is to be sent
-			values = values[:min(1, len(values))]
-			if len(values) == 0 || values[0] == "" {
+			if named || f.Value == "" {
+				named = true
 				continue
 			}
+			named = true
 		}
-		if len(values) > 0 && !httpguts.ValidHeaderFieldName(name) {
-			return nil, fmt.Errorf("http1: invalid header field name %q", name)
+		if !httpguts.ValidHeaderFieldName(f.Name) {
+			return nil, fmt.Errorf("http1: invalid header field name %q", f.Name)
 		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return nil, fmt.Errorf("http1: invalid header field value for %q", name)
-			}
-			b = append(append(append(append(b, name...), ": "...), textproto.TrimString(value)...), "\r\n"...)
+		if !httpguts.ValidHeaderFieldValue(f.Value) {
+			return nil, fmt.Errorf("http1: invalid header field value for %q", f.Name)
 		}
+		b = append(append(append(append(b, f.Name...), ": "...), textproto.TrimString(f.Value)...), "\r\n"...)
 	}
 	length := 0
 	for _, part := range parts {
@@ -70,6 +67,11 @@ func appendHead(b []byte, req *http.Request, parts [][]byte) ([]byte, error) {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(length), 10), "\r\n"...)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+// closes reports whether a field says that the connection serves no other request.
+func closes(f Field) bool {
+	return f.Name == "Connection" && httpguts.HeaderValuesContainsToken([]string{f.Value}, "close")
 }
 
 // withoutZone returns host without the zone of an IPv6 address, which means something

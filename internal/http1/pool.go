@@ -21,7 +21,8 @@ func (t *Transport) host(address string) *host {
 	return h.(*host)
 }
 
-// open returns the connection used last that is still open, or nil.
+// open returns the connection used last that is still open, or nil. One that can talk is
+// found out about when it does.
 func (h *host) open(t *Transport) *conn {
 	for {
 		c := h.take()
@@ -29,7 +30,7 @@ func (h *host) open(t *Transport) *conn {
 			return nil
 		}
 		t.idle.Add(-1)
-		if (t.IdleTimeout <= 0 || time.Since(c.since) < t.IdleTimeout) && c.quiet() {
+		if (t.IdleTimeout <= 0 || time.Since(c.since) < t.IdleTimeout) && (c.talk.step != nil || c.quiet()) {
 			c.kept = true
 			return c
 		}

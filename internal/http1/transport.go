@@ -18,7 +18,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
+	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +35,38 @@ type Body interface {
 	// Parts returns the bytes to be sent, in pieces that are put together. They are
 	// valid until Close.
 	Parts() [][]byte
+}
+
+// Request is a request as [Transport.Do] takes it. Beyond the call nothing of it is used
+// but the body and the life.
+type Request struct {
+	Method string
+	URL    *url.URL
+	Host   string // for the field Host; empty for the URL's
+	Fields []Field
+	Body   Body // nil for none
+	Close  bool // the connection serves no other request
+	Life   Life
+	// asked is the request that becomes part of the answer.
+	asked *http.Request
+}
+
+// Field is a line of a request's head. Those names that mean something to a transport
+// are in canonical form.
+type Field struct{ Name, Value string }
+
+// Life is the context of an exchange, to whose end a connection can be tied at less cost
+// than with [context.AfterFunc].
+type Life interface {
+	context.Context
+	// Cause is as [context.Cause].
+	Cause() error
+	// Tie makes the end close c, in place of what was tied before. If it is over, c
+	// is closed at once.
+	Tie(c io.Closer)
+	// Untie takes that back. It reports false if the end has come first, or another
+	// connection.
+	Untie(c io.Closer) bool
 }
 
 // Transport keeps connections to servers alive and makes exchanges on them. It is
@@ -55,7 +90,7 @@ type Transport struct {
 	// Early is called for each answer 1xx but 101, each of which may be as long as
 	// MaxHead, if it is not nil; its error ends the exchange. Without it all that come
 	// before an answer count as part of its head.
-	Early func(req *http.Request, status int, header http.Header) error
+	Early func(life Life, status int, header http.Header) error
 
 	hosts  sync.Map // of *host, by address
 	idle   atomic.Int64
@@ -68,75 +103,110 @@ var (
 	errURL      = errors.New("http1: URL has another scheme than http, or no host")
 	errClosed   = fmt.Errorf("http1: server closed the connection before it answered: %w", io.ErrUnexpectedEOF)
 	errHead     = errors.New("http1: head of the answer is too large")
+	errUnasked  = errors.New("http1: server has closed the connection, or said what nobody asked for")
 	errSwitched = errors.New("http1: server switched protocols unasked")
 )
 
-// RoundTrip makes one exchange, as [http.RoundTripper] asks for. The request has
-// no body or a [Body]. When its context ends, the connection is closed, before and
-// after RoundTrip has returned; the error is then that of the context.
+// RoundTrip is [Transport.Do] as [http.RoundTripper] asks for it. The request has no body
+// or a [Body].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	body, parts, err := partsOf(req)
-	if err != nil {
-		return nil, err
+	r := &Request{
+		Method: firstOf(req.Method, http.MethodGet), URL: req.URL, Host: req.Host, Close: req.Close, Life: &plainLife{Context: req.Context()}, asked: req,
 	}
-	w := &writing{body: body, parts: parts, buffer: heads.Get().(*[]byte)}
-	w.holders.Store(1)
+	if req.Body != nil && req.Body != http.NoBody {
+		var ok bool
+		if r.Body, ok = req.Body.(Body); !ok {
+			req.Body.Close()
+			return nil, errNoParts
+		}
+	}
+	for name, values := range req.Header {
+		if canonical := textproto.CanonicalMIMEHeaderKey(name); slices.Contains(special, canonical) {
+			name = canonical
+		}
+		for _, value := range values {
+			r.Fields = append(r.Fields, Field{name, value})
+		}
+	}
+	return t.Do(r)
+}
+
+// plainLife makes a [Life] of any context.
+type plainLife struct {
+	context.Context
+	stop func() bool
+}
+
+func (l *plainLife) Cause() error { return context.Cause(l.Context) }
+
+func (l *plainLife) Tie(c io.Closer) {
+	l.stop = context.AfterFunc(l.Context, func() { c.Close() })
+}
+
+func (l *plainLife) Untie(io.Closer) bool { return l.stop() }
+
+// Do makes one exchange. When its life ends, the connection is closed, before and
+// after Do has returned; the error is then the cause of the end.
+func (t *Transport) Do(req *Request) (*http.Response, error) {
+	w := newWriting(req.Body)
 	defer w.release()
-	if w.head, err = appendHead((*w.buffer)[:0], req, parts); err != nil {
+	if req.URL == nil || req.URL.Scheme != "http" || req.URL.Host == "" {
+		return nil, errURL
+	}
+	var err error
+	if w.head, err = appendHead(w.head, req, w.parts); err != nil {
 		return nil, err
 	}
-	ctx, h := req.Context(), t.host(hostPort(req.URL.Host))
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	if req.Life.Err() != nil {
+		return nil, req.Life.Cause()
 	}
-	for c := h.open(t); ; c = nil {
+	h := t.host(hostPort(req.URL.Host))
+	for c := h.open(t); ; {
 		if c == nil {
-			nc, err := t.Dial(ctx, "tcp", h.address)
+			nc, err := t.Dial(req.Life, "tcp", h.address)
 			if err != nil {
-				return nil, causeOr(ctx, err)
+				return nil, causeOr(req.Life, err)
 			}
 			c = newConn(t, h, nc)
 		}
 		res, err := c.exchange(req, w)
-		if err == nil {
+		switch {
+		case err == nil:
 			return res, nil
-		}
-		if ctx.Err() != nil || !c.kept || c.answered || errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, causeOr(ctx, err)
+		case req.Life.Err() != nil || !c.kept || c.answered || errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, causeOr(req.Life, err)
+		case errors.Is(err, errUnasked):
+			c = h.open(t)
+		default:
+			c = nil
 		}
 	}
 }
 
-// causeOr returns why ctx has ended, or err if it has not: what is broken off ends in
+// causeOr returns why life has ended, or err if it has not: what is broken off ends in
 // errors that say nothing.
-func causeOr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+func causeOr(life Life, err error) error {
+	if life.Err() != nil {
+		return life.Cause()
 	}
 	return err
 }
 
-// partsOf returns what is to be sent of req's body.
-func partsOf(req *http.Request) (io.Closer, [][]byte, error) {
-	if req.URL == nil || req.URL.Scheme != "http" || req.URL.Host == "" {
-		closeBody(req.Body)
-		return nil, nil, errURL
-	}
-	if req.Body == nil || req.Body == http.NoBody {
-		return nil, nil, nil
-	}
-	body, ok := req.Body.(Body)
-	if !ok {
-		closeBody(req.Body)
-		return nil, nil, errNoParts
-	}
-	return body, body.Parts(), nil
+// askedBy are the requests of answers to requests that were made without one: net/http
+// reads an answer by the method.
+var askedBy = map[string]*http.Request{
+	http.MethodGet: {Method: http.MethodGet}, http.MethodPost: {Method: http.MethodPost}, http.MethodHead: {Method: http.MethodHead},
 }
 
-func closeBody(body io.Closer) {
-	if body != nil {
-		body.Close()
+// answers returns the request that becomes part of the answer to r.
+func (r *Request) answers() *http.Request {
+	if r.asked == nil {
+		r.asked = askedBy[r.Method]
 	}
+	if r.asked == nil {
+		r.asked = &http.Request{Method: r.Method}
+	}
+	return r.asked
 }
 
 // hostPort completes a URL's host by http's port.

@@ -2,9 +2,9 @@ package http1
 
 import (
 	"errors"
-	"io"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -14,14 +14,28 @@ import (
 // reading at the other end.
 const maxAhead = 32 << 10
 
-// writing is a request on its way out. RoundTrip is one of its holders, each
-// goroutine that sends it another: a server may answer before it has read all.
+// writing is a request on its way out. Do is one of its holders, each goroutine that
+// sends it another: a server may answer before it has read all.
 type writing struct {
-	body    io.Closer // nil if there is none
+	body    Body // nil if there is none
 	parts   [][]byte
-	buffer  *[]byte // of head
 	head    []byte
 	holders atomic.Int32
+}
+
+// writings holds them for the buffers of their heads.
+var writings = sync.Pool{New: func() any { return &writing{head: make([]byte, 0, 4<<10)} }}
+
+// maxPooled bounds the buffers that are kept, in bytes.
+const maxPooled = 64 << 10
+
+func newWriting(body Body) *writing {
+	w := writings.Get().(*writing)
+	w.holders.Store(1)
+	if w.body = body; body != nil {
+		w.parts = body.Parts()
+	}
+	return w
 }
 
 // release gives up one hold; the last one closes the body.
@@ -29,29 +43,29 @@ func (w *writing) release() {
 	if w.holders.Add(-1) > 0 {
 		return
 	}
-	closeBody(w.body)
-	if w.head != nil && cap(w.head) <= maxPooled {
-		*w.buffer = w.head[:0]
-		heads.Put(w.buffer)
+	if w.body != nil {
+		w.body.Close() //nolint:errcheck // it has been read, or nobody wants it
 	}
+	if w.body, w.parts, w.head = nil, nil, w.head[:0]; cap(w.head) <= maxPooled {
+		writings.Put(w)
+	}
+}
+
+// size is the length of head and parts.
+func (w *writing) size() int {
+	size := len(w.head)
+	for _, part := range w.parts {
+		size += len(part)
+	}
+	return size
 }
 
 // send writes the request to c. If a socket may not take it at once it is written in
 // the background, and the channel tells how that ended: a server may answer before it
 // has read all, and keep what it does not read waiting.
 func (w *writing) send(c *conn) (<-chan error, error) {
-	size := len(w.head)
-	for _, part := range w.parts {
-		size += len(part)
-	}
-	if size <= maxAhead {
-		text := w.head
-		for _, part := range w.parts {
-			text = append(text, part...)
-		}
-		w.head = text[:len(w.head)] // keeps what has been allocated
-		_, err := c.Write(text)
-		return nil, err
+	if w.size() <= maxAhead {
+		return nil, w.ahead(c)
 	}
 	w.holders.Add(1)
 	written := make(chan error, 1)
@@ -64,6 +78,17 @@ func (w *writing) send(c *conn) (<-chan error, error) {
 		}
 	}()
 	return written, nil
+}
+
+// ahead writes the request in one piece.
+func (w *writing) ahead(c net.Conn) error {
+	text := w.head
+	for _, part := range w.parts {
+		text = append(text, part...)
+	}
+	w.head = text[:len(w.head)] // keeps what has been allocated
+	_, err := c.Write(text)
+	return err
 }
 
 // all writes head and parts, with one system call if the connection is no more than
