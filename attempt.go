@@ -162,7 +162,7 @@ func (a *attempt) settle(v verdict) {
 	r := result{verdict: v, begun: a.begun, ended: clock(), trial: a.trial, rest: a.rest}
 	a.count(v, r.ended)
 	a.endSpan(v)
-	rules := x.rules(a.instance)
+	rules := x.rules(a.instance, v)
 	c, changed := a.instance.state.health.settle(r, &rules)
 	if changed {
 		x.events.out(a.instance, c)
@@ -202,7 +202,7 @@ func (a *attempt) describe() { a.exchange.describe(a.instance) }
 
 func (x *exchange) describe(i *instance) {
 	h, values := x.writer.Header(), &x.headerValues
-	*values = [...]string{i.name, "1", "true", "off; request body is over retries.max_body", x.length.instead}
+	*values = [...]string{i.name, "1", "true", "off; request body is over retries.max_body", x.length.instead, ""}
 	if n := len(x.tried); n > 1 {
 		values[1] = strconv.Itoa(n)
 	}

@@ -65,7 +65,14 @@ func (s *store) warnOpen(r *http.Request) {
 		return
 	}
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok || !slices.ContainsFunc(server.Listen, isReachable) || !s.openTold.CompareAndSwap(false, true) {
+	if !ok || s.private.Load() == server {
+		return
+	}
+	if !slices.ContainsFunc(server.Listen, isReachable) {
+		s.private.Store(server)
+		return
+	}
+	if !s.openTold.CompareAndSwap(false, true) {
 		return
 	}
 	s.logger.Load().Warn("the gateway is open to everybody who can reach it: the fleet's file has no keys",

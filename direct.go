@@ -89,7 +89,12 @@ func (x *exchange) answer(w http.ResponseWriter, res *http.Response) {
 	dropHopByHop(res.Header)
 	h := w.Header()
 	delete(h, "Server")
-	h["Via"] = append(slices.Clip(h["Via"]), via(res.ProtoMajor, res.ProtoMinor))
+	x.headerValues[5] = via(res.ProtoMajor, res.ProtoMinor)
+	if had := h["Via"]; had != nil {
+		h["Via"] = append(slices.Clip(had), x.headerValues[5])
+	} else {
+		h["Via"] = x.headerValues[5:6:6]
+	}
 	addHeader(h, res.Header)
 	announced := len(res.Trailer)
 	for name := range res.Trailer {

@@ -58,7 +58,7 @@ type exchange struct {
 	// What nearly every exchange needs once is part of it, to be allocated with it.
 	firstAttempt attempt
 	firstTried   [1]*instance
-	headerValues [5]string
+	headerValues [6]string
 }
 
 // canUse reports whether i may be chosen for the next attempt.
@@ -252,12 +252,13 @@ func (x *exchange) end() {
 	}
 }
 
-// rules returns what an instance's health is to know of the file and its pool.
-func (x *exchange) rules(i *instance) rules {
-	return rules{
-		threshold: x.snap.threshold, window: x.snap.errorWindow, lock: x.ejections,
-		last: func() bool { return x.pool.lastIs(i) },
+// rules returns what the health of i is to know of the file and its pool to settle v.
+func (x *exchange) rules(i *instance, v verdict) rules {
+	r := rules{threshold: x.snap.threshold, window: x.snap.errorWindow, lock: x.ejections}
+	if v.blame == blameInstance { // nobody else asks
+		r.last = func() bool { return x.pool.lastIs(i) }
 	}
+	return r
 }
 
 // full reports whether i has as many requests as it may.

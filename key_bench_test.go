@@ -39,13 +39,13 @@ func BenchmarkKey(b *testing.B) {
 	text := []byte(`{"model":"m","max_tokens":500,"messages":[{"role":"user","content":"` + strings.Repeat("word ", 190) + `"}]}`)
 	snap := &snapshot{keys: keys, prices: map[string]price{"m": {1_000_000, 2_000_000}}}
 	p := &pool{model: "m", state: new(modelState)}
-	x := &exchange{request: r, route: &rt, snap: snap, body: &body{bytes: text}, pool: p, ask: ask{model: "m", form: askJSON}, usage: usage{openai.Usage{Prompt: 200, Completion: 300}, usageTold}}
+	x := &exchange{request: r, route: rt, snap: snap, body: &body{bytes: text}, pool: p, ask: ask{model: "m", form: askJSON}, usage: usage{openai.Usage{Prompt: 200, Completion: 300}, usageTold}}
 	w := httptest.NewRecorder()
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Header["Authorization"] = field
 		line := newAccessLine(nil, w, r, keys.inQuery(r.URL.RawQuery))
-		key, ok := s.admits(w, r, &rt, keys)
+		key, ok := s.admits(w, r, rt, keys)
 		if !ok {
 			b.Fatal(w.Body)
 		}

@@ -389,7 +389,7 @@ func TestEstimate(t *testing.T) {
 		if apiErr != nil {
 			t.Fatal(apiErr)
 		}
-		x := &exchange{route: &rt, ask: asked, body: b}
+		x := &exchange{route: rt, ask: asked, body: b}
 		if want.prompt == 0 {
 			want.prompt = int64((len(body) + 3) / 4)
 		}

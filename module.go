@@ -152,7 +152,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	rt := newRoute(r, snap.engineRoutes)
 	id := newRequestID()
 	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
-	defer h.survive(w, &rt, id)
+	defer h.survive(w, rt, id)
 	var key *clientKey
 	var line *accessLine
 	if snap.keys == nil {
@@ -161,13 +161,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		line = newAccessLine(h.access, w, r, snap.keys.inQuery(r.URL.RawQuery))
 		defer line.write()
 		var ok bool
-		if key, ok = h.store.admits(w, r, &rt, snap.keys); !ok {
+		if key, ok = h.store.admits(w, r, rt, snap.keys); !ok {
 			return nil
 		}
 	}
 	if rt.service != serveProxy {
 		leaveBody(w, r)
-		h.serveOwn(w, r, &rt, snap, key)
+		h.serveOwn(w, r, rt, snap, key)
 		return nil
 	}
 	asked, body, apiErr := readAsk(r, h.MaxBody)
@@ -182,7 +182,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer body.release()
 
 	x := &exchange{
-		id: id, request: r, writer: w, began: body.arrived, working: body.arrived, snap: snap, route: &rt, ask: asked, body: body,
+		id: id, request: r, writer: w, began: body.arrived, working: body.arrived, snap: snap, route: rt, ask: asked, body: body,
 		key: key, policy: newPolicy(h.policy, snap.strategy), events: logger{h.logger, h.store.events}, store: h.store, ejections: &h.store.ejections,
 	}
 	defer x.finish()
@@ -196,7 +196,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		f.write(w, rt.dialect)
 		return nil
 	}
-	if snap.recorder != nil && key.records() && snap.record.wants(r, &rt) {
+	if snap.recorder != nil && key.records() && snap.record.wants(r, rt) {
 		c := snap.recorder.capture(w, x)
 		defer c.finish(x)
 		w, x.writer = c, c

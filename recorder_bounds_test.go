@@ -169,7 +169,7 @@ func BenchmarkRecordOff(b *testing.B) {
 	rt := newRoute(r, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if snap.recorder != nil && snap.record.wants(r, &rt) {
+		if snap.recorder != nil && snap.record.wants(r, rt) {
 			b.Fatal("recorded")
 		}
 	}

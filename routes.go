@@ -46,7 +46,7 @@ var defaultEngineRoutes = []string{
 	"/tokenize", "/detokenize", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/classify", "/pooling",
 }
 
-// route is what a request's path means.
+// route is what a request's path means. It is not changed once made.
 type route struct {
 	service service
 	dialect dialect
@@ -60,12 +60,12 @@ type route struct {
 // newRoute reads the path of r. Whatever is not canonical has no service: an
 // instance could take /v1//x, /v1/..%5Cmetrics or /V1/x for something else than
 // this list does.
-func newRoute(r *http.Request, engineRoutes []string) route {
+func newRoute(r *http.Request, engineRoutes []string) *route {
 	path := r.URL.Path
-	if rt, ok := inference[path]; ok && r.Method == http.MethodPost && r.URL.RawPath == "" {
+	if rt := inference[path]; rt != nil && r.Method == http.MethodPost && r.URL.RawPath == "" {
 		return rt
 	}
-	rt := route{path: path, method: r.Method}
+	rt := &route{path: path, method: r.Method}
 	if strings.HasPrefix(path, "/v1/messages") {
 		rt.dialect = anthropic
 	}
@@ -118,10 +118,10 @@ func newRoute(r *http.Request, engineRoutes []string) route {
 }
 
 // inference holds the routes of nearly all requests, ready made.
-var inference = func() map[string]route {
-	routes := make(map[string]route)
+var inference = func() map[string]*route {
+	routes := make(map[string]*route)
 	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"} {
-		routes[path] = route{
+		routes[path] = &route{
 			service: serveProxy, path: path, rest: path[len("/v1"):], stream: openai.DialectOf(path), method: http.MethodPost,
 		}
 	}

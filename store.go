@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/json5"
@@ -46,9 +47,10 @@ type store struct {
 	told  bool      // trial has been told
 	bad   bool      // the file has been rejected, and not been put in force since
 
-	openTold  atomic.Bool   // that anybody can ask
-	strangers limit.Guard   // who presents wrong keys
-	changes   atomic.Uint64 // of phases, of all instances
+	openTold  atomic.Bool                      // that anybody can ask
+	private   atomic.Pointer[caddyhttp.Server] // the last that was found to listen for this machine alone
+	strangers limit.Guard                      // who presents wrong keys
+	changes   atomic.Uint64                    // of phases, of all instances
 	usher     usher
 	resolver  resolver
 	ejections sync.Mutex // held while one decides whether it may go
