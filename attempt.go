@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/textproto"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,6 @@ type attempt struct {
 	ctx     context.Context // of the instance's connection, while the attempt lasts
 	plain   bool            // [http1.Transport] makes it
 	life    life            // ctx, if plain
-	url     url.URL         // of the request to the instance
 	earlies earlyAnswers
 	watch   watchdog
 	relay   relay

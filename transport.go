@@ -37,7 +37,6 @@ func (t transport) send(x *exchange, r *http.Request, f *fields) (*http.Response
 	a := x.current
 	a.plain = t.plain != nil && a.instance.scheme == "http" && !isUpgrade(r)
 	a.start(r.Context())
-	a.aim(r.URL.RawQuery)
 	a.address(f)
 	a.trace(r.Context(), f)
 	changes := edits{}
@@ -65,22 +64,26 @@ func (t transport) send(x *exchange, r *http.Request, f *fields) (*http.Response
 // trip makes the attempt's request. What r shares with other attempts is copied before
 // it is changed.
 func (t transport) trip(a *attempt, r *http.Request, f fields, changes edits) (*http.Response, error) {
-	b := a.exchange.body
 	if a.plain {
-		out := http1.Request{Method: r.Method, URL: &a.url, Host: a.instance.host, Fields: f, Life: &a.life}
-		if len(b.bytes) > 0 {
+		out := http1.Request{Method: r.Method, URL: a.url(r.URL.RawQuery), Host: a.instance.host, Fields: f, Life: &a.life}
+		if b := a.exchange.body; len(b.bytes) > 0 {
 			out.Body, _ = b.reader(changes)
 		}
 		return t.plain.Do(&out)
 	}
-	out := r.WithContext(a.context(r.Context()))
-	out.URL, out.Host, out.Header, out.Close = &a.url, a.instance.host, f.header(), false
+	return t.standard(a, r, f, changes)
+}
+
+// standard is trip by the proxy's own transport.
+func (t transport) standard(a *attempt, r *http.Request, f fields, changes edits) (*http.Response, error) {
+	out, url := r.WithContext(a.context(r.Context())), a.url(r.URL.RawQuery)
+	out.URL, out.Host, out.Header, out.Close = &url, a.instance.host, f.header(), false
 	if out.URL.Host != out.Host && t.proxy != nil {
 		if by, err := t.proxy(out); err == nil && by != nil {
 			out.URL.Host = out.Host // the proxy looks the name up itself
 		}
 	}
-	if len(b.bytes) > 0 {
+	if b := a.exchange.body; len(b.bytes) > 0 {
 		b.fill(out, changes)
 	} else if !isUpgrade(r) {
 		out.Body, out.ContentLength = nil, 0
@@ -144,8 +147,8 @@ func exchangeOf(ctx context.Context) *exchange {
 	return ctx.Value(exchangeKey{}).(*exchange)
 }
 
-// aim makes the URL of the attempt's request, of which the client has sent query.
-func (a *attempt) aim(query string) {
+// url returns the URL of the attempt's request, of which the client has sent query.
+func (a *attempt) url(query string) url.URL {
 	x, i := a.exchange, a.instance
 	path, ownQuery := i.target(x.route)
 	if name, _ := a.renames(); name != "" && x.ask.form == askQuery {
@@ -154,7 +157,7 @@ func (a *attempt) aim(query string) {
 	if ownQuery != "" && query != "" {
 		ownQuery += "&"
 	}
-	a.url = url.URL{Scheme: i.scheme, Host: i.dials, Path: path, RawQuery: ownQuery + query}
+	return url.URL{Scheme: i.scheme, Host: i.dials, Path: path, RawQuery: ownQuery + query}
 }
 
 // address changes the fields to what the attempt's instance shall get.

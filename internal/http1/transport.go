@@ -41,7 +41,7 @@ type Body interface {
 // but the body and the life.
 type Request struct {
 	Method string
-	URL    *url.URL
+	URL    url.URL
 	Host   string // for the field Host; empty for the URL's
 	Fields []Field
 	Body   Body // nil for none
@@ -110,8 +110,9 @@ var (
 // RoundTrip is [Transport.Do] as [http.RoundTripper] asks for it. The request has no body
 // or a [Body].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	r := &Request{
-		Method: firstOf(req.Method, http.MethodGet), URL: req.URL, Host: req.Host, Close: req.Close, Life: &plainLife{Context: req.Context()}, asked: req,
+	r := Request{Method: firstOf(req.Method, http.MethodGet), Host: req.Host, Close: req.Close, Life: &plainLife{Context: req.Context()}, asked: req}
+	if req.URL != nil {
+		r.URL = *req.URL
 	}
 	if req.Body != nil && req.Body != http.NoBody {
 		var ok bool
@@ -128,7 +129,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			r.Fields = append(r.Fields, Field{name, value})
 		}
 	}
-	return t.Do(r)
+	return t.Do(&r)
 }
 
 // plainLife makes a [Life] of any context.
@@ -150,7 +151,7 @@ func (l *plainLife) Untie(io.Closer) bool { return l.stop() }
 func (t *Transport) Do(req *Request) (*http.Response, error) {
 	w := newWriting(req.Body)
 	defer w.release()
-	if req.URL == nil || req.URL.Scheme != "http" || req.URL.Host == "" {
+	if req.URL.Scheme != "http" || req.URL.Host == "" {
 		return nil, errURL
 	}
 	var err error
