@@ -25,14 +25,14 @@ type attempt struct {
 	upgraded bool
 	underway member[*attempt] // of streams
 
-	ctx     context.Context // of the instance's connection, while the attempt lasts
-	plain   bool            // [http1.Transport] makes it
-	life    life            // ctx, if plain
-	earlies earlyAnswers
-	watch   watchdog
-	relay   relay
-	settled bool
-	rest    time.Duration // that the instance asks for
+	ctx         context.Context // of the instance's connection, while the attempt lasts
+	plain       bool            // [http1.Transport] makes it
+	life        life            // ctx, if plain
+	provisional earlyAnswers
+	watch       watchdog
+	relay       relay
+	settled     bool
+	rest        time.Duration // that the instance asks for
 
 	answered time.Duration // when the answer began; 0 before
 	asks     bool          // for the usage of a stream, as the client does not

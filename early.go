@@ -24,7 +24,7 @@ type earlyAnswers struct {
 
 // early passes an answer 1xx to the client, or to the proxy if there is one.
 func (a *attempt) early(proxy *httptrace.ClientTrace, status int, header textproto.MIMEHeader) error {
-	e := &a.earlies
+	e := &a.provisional
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.n++; e.n > maxEarly {

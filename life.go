@@ -46,7 +46,7 @@ func (l *life) end(cause error) {
 	}
 	l.mu.Unlock()
 	if tied != nil {
-		tied.Close() //nolint:errcheck // whoever uses it finds out
+		tied.Close() // whoever uses it finds out
 	}
 	forget()
 }
@@ -99,7 +99,7 @@ func (l *life) Tie(c io.Closer) {
 	}
 	l.mu.Unlock()
 	if over {
-		c.Close() //nolint:errcheck // whoever uses it finds out
+		c.Close() // whoever uses it finds out
 	}
 }
 

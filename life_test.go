@@ -45,7 +45,7 @@ func TestLife(t *testing.T) {
 				end(l, cancel)
 				synctest.Wait()
 				l.end(errors.New("a second one"))
-				if l.Err() != context.Canceled || l.Cause() != errEnough || causeOf(l) != errEnough || child.Err() == nil {
+				if !errors.Is(l.Err(), context.Canceled) || !errors.Is(l.Cause(), errEnough) || !errors.Is(causeOf(l), errEnough) || child.Err() == nil {
 					t.Errorf("got %v for %v, its child %v", l.Err(), l.Cause(), child.Err())
 				}
 				select {
@@ -69,7 +69,7 @@ func TestLife(t *testing.T) {
 	f("own", func(l *life, _ context.CancelCauseFunc) { l.end(errEnough) })
 	f("both", func(l *life, cancel context.CancelCauseFunc) {
 		cancel(errEnough)
-		if l.Cause() != errEnough { // before it has been told
+		if !errors.Is(l.Cause(), errEnough) { // before it has been told
 			t.Errorf("got %v, want the request's cause", l.Cause())
 		}
 		l.end(l.Cause())

@@ -35,7 +35,7 @@ func BenchmarkServe(b *testing.B) {
 	if err := h.Provision(ctx); err != nil {
 		b.Fatal(err)
 	}
-	defer h.Cleanup() //nolint:errcheck // the benchmark is over
+	defer h.Cleanup()
 	template := &http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: "/v1/chat/completions"}, Host: "gateway", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:9",
 		Header: http.Header{
@@ -46,10 +46,10 @@ func BenchmarkServe(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, end := context.WithCancel(b.Context())
-		w := httptest.ResponseRecorder{HeaderMap: make(http.Header), Body: new(bytes.Buffer)}
-		r := caddyhttp.PrepareRequest(template.WithContext(ctx), caddy.NewReplacer(), &w, server)
+		w := httptest.NewRecorder()
+		r := caddyhttp.PrepareRequest(template.WithContext(ctx), caddy.NewReplacer(), w, server)
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-		if err := h.ServeHTTP(&w, r, nil); err != nil || w.Code != http.StatusOK || w.Body.Len() != len(answer) {
+		if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != http.StatusOK || w.Body.Len() != len(answer) {
 			b.Fatalf("got %v, %d, %d bytes, want %d", err, w.Code, w.Body.Len(), len(answer))
 		}
 		end()

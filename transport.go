@@ -49,7 +49,7 @@ func (t transport) send(x *exchange, r *http.Request, f *fields) (*http.Response
 	if err == nil && a.asks && (res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusUnprocessableEntity) {
 		res, err = a.withdraw(res, func() (*http.Response, error) { return t.trip(a, r, *f, edits{changes[0]}) })
 	}
-	a.earlies.end()
+	a.provisional.end()
 	x.working = clock()
 	if err == nil && res.StatusCode < 100 { // net/http passes it on, but panics where it is to be written
 		res.Body.Close()

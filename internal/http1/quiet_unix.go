@@ -3,6 +3,7 @@
 package http1
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -39,14 +40,14 @@ func (c *conn) talks(p []byte) (int, error) {
 func (c *conn) converse(fd uintptr) bool {
 	t := &c.talk
 	n, err := unix.Read(int(fd), t.into)
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		n, err = unix.Read(int(fd), t.into)
 	}
 	asked := t.request == nil
 	switch {
-	case err == unix.EAGAIN && asked:
+	case errors.Is(err, unix.EAGAIN) && asked:
 		return false
-	case err == unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		w := t.request
 		t.request = nil
 		if err = w.ahead(c.Conn); err == nil || isReset(err) { // it may have answered before

@@ -44,7 +44,7 @@ func (w *writing) release() {
 		return
 	}
 	if w.body != nil {
-		w.body.Close() //nolint:errcheck // it has been read, or nobody wants it
+		w.body.Close() // it has been read, or nobody wants it
 	}
 	if w.body, w.parts, w.head = nil, nil, w.head[:0]; cap(w.head) <= maxPooled {
 		writings.Put(w)
