@@ -78,6 +78,11 @@ func closing(b []byte, depth int) int {
 // object with one of them.
 func parseUsage(value []byte) (u Usage, found bool) {
 	for m := rawjson.Object(value); m.Next(); {
+		// Details stand beside the counts: an error for each of them would cost more than all
+		// the rest.
+		if c := m.Value[0]; c != '-' && (c < '0' || c > '9') {
+			continue
+		}
 		n, err := strconv.ParseInt(string(m.Value), 10, 64)
 		if err != nil {
 			continue

@@ -80,3 +80,13 @@ func TestFindUsage(t *testing.T) {
 	f(`{"\"usage":{"prompt_tokens":9}}`, "none")
 	f(`{"text":"usage","x":{"prompt_tokens":9}}`, "none")
 }
+
+// TestFindUsageAllocates guards that members that are no counts cost nothing: it runs in
+// the request's goroutine.
+func TestFindUsageAllocates(t *testing.T) {
+	tail := []byte(`"}}],"usage":{"prompt_tokens":11,"prompt_tokens_details":{"cached_tokens":3},"completion_tokens":5,"details":null,"note":"x"}}`)
+	var u Usage
+	if got := testing.AllocsPerRun(100, func() { u, _ = FindUsage(tail) }); got != 0 || u != (Usage{11, 5, 16}) {
+		t.Errorf("got %v allocations and %v, want none and 11, 5, 16", got, u)
+	}
+}
