@@ -124,6 +124,7 @@ func newRecordSettings(c *RecordConfig) *recordSettings {
 	}
 	s := &recordSettings{
 		options: sharegpt.Options{
+			InPlace:      true,
 			RecordRaw:    sharegpt.RecordRaw(slices.Index(rawKinds, c.Raw)),
 			CompleteOnly: c.CompleteOnly, Endpoints: c.Endpoints,
 		},

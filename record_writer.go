@@ -43,9 +43,24 @@ type scribe struct {
 	options   *recordSettings // that projector was made by
 	keeping   sync.WaitGroup
 	busy      atomic.Bool // files of past hours are being packed
-	buffer    []byte
 	records   []sharegpt.Record
+	batch     batch
 }
+
+// batch are lines that are written together: after each call of the kernel the writer
+// waits for its turn, which costs more than to write a line.
+type batch struct {
+	series hourly.Series
+	parts  [][]byte // of the lines, in buffer and in what is held
+	size   int      // bytes in parts
+	lines  int
+	buffer []byte
+	held   []*capture
+}
+
+// maxBatch bounds a batch of several lines, in bytes: a killed process tears no write of
+// that size.
+const maxBatch = 1 << 20
 
 // gatherTime is how long exchanges gather before they are written. To be woken for
 // each would cost more than to write it.
@@ -73,6 +88,7 @@ func (r *recorder) run() {
 			for n := 0; n < 64 && len(queue) > 0; n++ {
 				s.write(<-queue)
 			}
+			s.flush(time.Now())
 			if len(queue) == 0 {
 				queue = nil
 				gather.Reset(gatherTime)
@@ -114,10 +130,11 @@ func (s *scribe) wait(stopping bool) time.Duration {
 	return wait
 }
 
-// write writes the records of one exchange.
+// write adds the records of one exchange to the batch.
 func (s *scribe) write(c *capture) {
-	defer c.release()
-	s.open()
+	now := time.Now()
+	s.open(now)
+	defer s.hold(c)
 	if s.options != c.settings {
 		s.options, s.projector = c.settings, sharegpt.NewProjector(c.settings.options)
 	}
@@ -127,7 +144,7 @@ func (s *scribe) write(c *capture) {
 		return
 	}
 	x := sharegpt.Exchange{
-		ID: c.id, Created: time.Now().Unix(), Instance: c.instance, Key: c.key, HTTP: c.status,
+		ID: c.id, Created: now.Unix(), Instance: c.instance, Key: c.key, HTTP: c.status,
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
 		Queued: c.ending.queued.Milliseconds(), Overflow: c.ending.overflow,
 		ClientGone: c.ending.clientGone, Outcome: c.ending.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
@@ -138,37 +155,73 @@ func (s *scribe) write(c *capture) {
 	if c.sum != nil {
 		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)
 	}
-	s.buffer, s.records, err = s.projector.Append(s.buffer[:0], &x, s.records[:0])
+	s.batch.buffer, s.records, err = s.projector.Append(s.batch.buffer, &x, s.records[:0])
 	if err != nil {
 		s.drop(dropUnreadable, 1, err)
 		return
 	}
-	now := time.Now()
 	for i := range s.records {
 		s.append(&s.records[i], now)
 	}
-	if cap(s.buffer) > maxCapture {
-		s.buffer = nil // one long exchange must not be remembered for ever
-	}
 }
 
+// append adds a line to the batch. What is in it already goes first if the line is for
+// another file, or if it would become too long.
 func (s *scribe) append(r *sharegpt.Record, now time.Time) {
 	series, ok := seriesOf(r)
 	if !ok {
 		return
 	}
-	err := s.writer.Append(series, r.Line, now)
+	b, size := &s.batch, r.Size()
+	if b.lines > 0 && (b.series != series || b.size+size > maxBatch) {
+		s.put(now)
+	}
+	b.series, b.parts = series, r.AppendParts(b.parts)
+	b.size += size
+	b.lines++
+}
+
+// hold keeps what the parts of the batch are in. With many bytes, all is written.
+func (s *scribe) hold(c *capture) {
+	s.batch.held = append(s.batch.held, c)
+	if s.batch.size >= maxBatch/2 {
+		s.flush(time.Now())
+	}
+}
+
+// flush writes the batch and gives up what it has held.
+func (s *scribe) flush(now time.Time) {
+	b := &s.batch
+	s.put(now)
+	for _, c := range b.held {
+		c.release()
+	}
+	clear(b.held)
+	b.held, b.buffer = b.held[:0], b.buffer[:0]
+	if cap(b.buffer) > maxCapture {
+		b.buffer = nil // one long exchange must not be remembered for ever
+	}
+}
+
+// put writes the lines of the batch.
+func (s *scribe) put(now time.Time) {
+	b := &s.batch
+	if b.lines == 0 {
+		return
+	}
+	taken, err := s.writer.AppendParts(b.series, b.parts, now)
 	s.free.Store(s.writer.Free())
+	s.written.Add(int64(taken))
+	s.given.Add(int64(taken))
 	if err != nil {
 		reason := "io_error"
 		if e, ok := errors.AsType[*hourly.Error](err); ok {
 			reason = string(e.Reason)
 		}
-		s.drop(reason, 1, err)
-		return
+		s.drop(reason, int64(b.lines-taken), err)
 	}
-	s.written.Add(1)
-	s.given.Add(1)
+	clear(b.parts)
+	b.parts, b.size, b.lines = b.parts[:0], 0, 0
 }
 
 // seriesOf returns the files that a record belongs to, if it is to be written.
@@ -189,17 +242,18 @@ func seriesOf(r *sharegpt.Record) (series hourly.Series, ok bool) {
 
 // open makes the writer, with the first exchange, or anew if where and how it
 // writes has changed. What a killed process left of a line is moved aside.
-func (s *scribe) open() {
-	now := s.recorder.settings.Load()
+func (s *scribe) open(now time.Time) {
+	settings := s.recorder.settings.Load()
 	if s.writer != nil {
-		if s.settings.location == now.location && s.settings.minFree == now.minFree {
+		if s.settings.location == settings.location && s.settings.minFree == settings.minFree {
 			return
 		}
-		s.writer.Close(time.Now())
+		s.flush(now)
+		s.writer.Close(now)
 		s.low.Store(false) // the new one looks for itself
 	}
-	s.settings = now
-	s.writer = hourly.New(hourly.Options{Root: s.dir, Location: now.location, MinFree: now.minFree, Report: s.tell})
+	s.settings = settings
+	s.writer = hourly.New(hourly.Options{Root: s.dir, Location: settings.location, MinFree: settings.minFree, Report: s.tell})
 	if _, err := s.writer.Recover(recordFolders...); err != nil {
 		s.logger.Load().Error("mending the records", zap.String("path", s.dir), zap.Error(err))
 	}

@@ -22,8 +22,14 @@ func (d discard) OpenFile(name string, flag int, mode fs.FileMode) (File, error)
 }
 
 func (forgetful) Write(p []byte) (int, error) { return len(p), nil }
-func (forgetful) Sync() error                 { return nil }
-func (forgetful) StartSync()                  {}
+func (forgetful) WriteParts(parts [][]byte) (n int, _ error) {
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n, nil
+}
+func (forgetful) Sync() error { return nil }
+func (forgetful) StartSync()  {}
 
 // In steady state a line costs no allocation.
 func TestNoAllocations(t *testing.T) {

@@ -278,6 +278,8 @@ func (h *handle) Write(p []byte) (int, error) {
 	return n, err
 }
 
+func (h *handle) WriteParts(parts [][]byte) (int, error) { return h.Write(slices.Concat(parts...)) }
+
 func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	if _, err := h.d.fails("read", h.name); err != nil {
 		return 0, err

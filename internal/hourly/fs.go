@@ -34,6 +34,9 @@ type FS interface {
 // File is an open file of an [FS].
 type File interface {
 	Write(p []byte) (int, error)
+	// WriteParts writes the parts one behind the other as Write writes one text. It
+	// leaves them as they are.
+	WriteParts(parts [][]byte) (int, error)
 	ReadAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
 	// Sync makes what was written durable.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,6 +190,8 @@ func (fullFile) Write(p []byte) (int, error) {
 	defer f.Close()
 	return f.Write(p)
 }
+
+func (f fullFile) WriteParts(parts [][]byte) (int, error) { return f.Write(slices.Concat(parts...)) }
 
 func TestD3DevFull(t *testing.T) {
 	w := New(Options{Root: t.TempDir(), FS: fullFS{OS}})

@@ -48,11 +48,16 @@ func (r *rig) report(e Event) {
 	}
 }
 
-// add hands over a line of about size bytes.
+// add hands over a line of about size bytes, every second one in three parts.
 func (r *rig) add(s Series, size int) error {
 	r.n++
 	line := fmt.Sprintf(`{"n":%d,"x":"%s"}`, r.n, strings.Repeat("x", size))
-	err := r.w.Append(s, []byte(line+"\n"), r.now)
+	var err error
+	if text := []byte(line + "\n"); r.n%2 == 0 {
+		_, err = r.w.AppendParts(s, [][]byte{text[:5], text[5 : len(text)/2], text[len(text)/2:]}, r.now)
+	} else {
+		err = r.w.Append(s, text, r.now)
+	}
 	if e := (*Error)(nil); errors.As(err, &e) {
 		r.dropped[e.Reason]++
 		return err

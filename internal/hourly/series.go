@@ -1,7 +1,6 @@
 package hourly
 
 import (
-	"bytes"
 	"io"
 	"time"
 )
@@ -13,6 +12,7 @@ type series struct {
 	name Series
 
 	buf      []byte    // whole lines, joinMax bytes at most
+	one      [1][]byte // buf, as lines
 	lines    int       // in buf
 	buffered time.Time // when the oldest of them came
 
@@ -29,25 +29,27 @@ type series struct {
 	spoiled int       // files given up in a row
 }
 
-// append takes one line, or says why not.
-func (s *series) append(line []byte, now time.Time) *Error {
-	if len(s.buf)+len(line) > joinMax {
+// append takes lines, and returns how many. Without an error these are all.
+func (s *series) append(l lines, now time.Time) (taken int, _ *Error) {
+	if len(s.buf)+l.size > joinMax {
 		// Lines stay in order: what waits goes first. If it cannot go, a line that
 		// still fits may wait with it.
-		if err := s.flush(now); err != nil && len(s.buf)+len(line) > joinMax {
-			return err
+		if err := s.flush(now); err != nil && len(s.buf)+l.size > joinMax {
+			return 0, err
 		}
 	}
-	if len(line) > joinMax {
-		_, err := s.write(line, 1, now, now)
-		return err
+	if l.size > joinMax {
+		_, taken, err := s.write(l, now, now)
+		return taken, err
 	}
 	if len(s.buf) == 0 {
 		s.buffered = now
 	}
-	s.buf = append(s.buf, line...)
-	s.lines++
-	return nil
+	for _, p := range l.parts {
+		s.buf = append(s.buf, p...)
+	}
+	s.lines += l.count
+	return l.count, nil
 }
 
 // tick writes and syncs what has waited long enough.
@@ -89,29 +91,26 @@ func (s *series) flush(now time.Time) *Error {
 	if len(s.buf) == 0 {
 		return nil
 	}
-	n, err := s.write(s.buf, s.lines, s.buffered, now)
-	s.buf, s.lines = s.buf[:copy(s.buf, s.buf[n:])], 0
-	if err != nil {
-		s.lines = linesOf(s.buf)
-	}
+	s.one[0] = s.buf
+	n, written, err := s.write(lines{s.one[:], len(s.buf), s.lines}, s.buffered, now)
+	s.buf, s.lines = s.buf[:copy(s.buf, s.buf[n:])], s.lines-written
+	s.one[0] = nil
 	return err
 }
 
-func linesOf(p []byte) int { return bytes.Count(p, []byte{'\n'}) }
-
-// write appends whole lines, the oldest of which came at since, with one call. It
-// returns how many bytes of whole lines are in the file: all of p without an error,
-// and never half a line.
-func (s *series) write(p []byte, lines int, since, now time.Time) (int, *Error) {
+// write appends lines, the oldest of which came at since, with one call. It returns how
+// many bytes and lines are in the file then: all without an error, and never half a
+// line.
+func (s *series) write(l lines, since, now time.Time) (size, count int, _ *Error) {
 	if s.failure != nil && now.Before(s.retry) && s.retry.Sub(now) <= maxRest {
-		return 0, s.failure
+		return 0, 0, s.failure
 	}
 	if err := s.ready(now); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	n, err := s.file.file.Write(p)
-	if n == len(p) {
-		s.wrote(len(p), lines, since)
+	n, err := s.put(l.parts)
+	if n == l.size {
+		s.wrote(l.size, l.count, since)
 		if s.unstarted >= startSize {
 			s.unstarted = 0
 			s.file.file.StartSync()
@@ -119,20 +118,28 @@ func (s *series) write(p []byte, lines int, since, now time.Time) (int, *Error) 
 		if s.failure != nil && s.failure.Reason != SyncFailed { // that, only an fsync can refute
 			s.resume()
 		}
-		return n, nil
+		return l.size, l.count, nil
 	}
 	if err == nil {
 		err = io.ErrShortWrite
 	}
 	path := s.file.path
-	whole, spoiled := s.cut(p[:n])
-	s.wrote(whole, linesOf(p[:whole]), since)
+	size, count = l.whole(n)
+	spoiled := s.cut(n - size)
+	s.wrote(size, count, since)
 	e := errorOf("writing", path, IOError, err)
 	if spoiled || e.Reason == FileLimit && s.hasLines() {
 		s.sync(now) // what it has is good
 		s.spoil()
 	}
-	return whole, s.fail(now, e)
+	return size, count, s.fail(now, e)
+}
+
+func (s *series) put(parts [][]byte) (int, error) {
+	if len(parts) == 1 {
+		return s.file.file.Write(parts[0])
+	}
+	return s.file.file.WriteParts(parts)
 }
 
 // hasLines reports whether anything is in the open file. If a file may not grow
@@ -154,21 +161,20 @@ func (s *series) wrote(bytes, lines int, since time.Time) {
 	s.unstarted += bytes
 }
 
-// cut takes the half line at the end of written off the file. It returns how many
-// bytes are left of written, and whether the half line is still there. Then no line
-// may follow it: the file is given up, for Recover or the Keeper to mend. A line
-// feed behind it instead would leave a line that no reader takes for good.
-func (s *series) cut(written []byte) (whole int, spoiled bool) {
-	whole = bytes.LastIndexByte(written, '\n') + 1
-	if whole == len(written) {
-		return whole, false
+// cut takes the n bytes of a half line off the end of the file. It returns whether the
+// half line is still there. Then no line may follow it: the file is given up, for
+// Recover or the Keeper to mend. A line feed behind it instead would leave a line that
+// no reader takes for good.
+func (s *series) cut(n int) (spoiled bool) {
+	if n == 0 {
+		return false
 	}
 	// The size is asked for, since others may have truncated the file meanwhile.
 	info, err := s.file.file.Stat()
 	if err != nil {
-		return whole, true
+		return true
 	}
-	return whole, s.file.file.Truncate(info.Size()-int64(len(written)-whole)) != nil
+	return s.file.file.Truncate(info.Size()-int64(n)) != nil
 }
 
 // ready makes sure that a file is open and still the one that its name means.

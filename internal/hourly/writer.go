@@ -40,7 +40,6 @@
 package hourly
 
 import (
-	"bytes"
 	"errors"
 	"time"
 )
@@ -105,6 +104,8 @@ type Writer struct {
 	from, until time.Time
 	next        time.Time // when something is due; zero if nothing is
 
+	line [1][]byte // of Append
+
 	low     *Error // why lines are refused for want of space, or nil
 	lowSeen time.Time
 	free    int64 // bytes, at lowSeen; -1 while not known
@@ -129,14 +130,26 @@ func New(o Options) *Writer {
 // The error is an *[Error] and says that this line is not taken; lines that were
 // taken and are lost later are reported as events.
 func (w *Writer) Append(name Series, line []byte, now time.Time) error {
-	s, err := w.lookup(name)
-	if err == nil {
-		err = w.append(s, line, now)
+	w.line[0] = line
+	_, err := w.AppendParts(name, w.line[:], now)
+	w.line[0] = nil
+	return err
+}
+
+// AppendParts is [Writer.Append] for lines that lie about in parts: each line ends with
+// a part that ends in its line feed. What is longer than 256 KiB together is written
+// with one call, in which a killed process could tear a line from 1 MiB on.
+//
+// The number is that of the lines that are taken, the first ones: all without an error.
+func (w *Writer) AppendParts(name Series, parts [][]byte, now time.Time) (taken int, err error) {
+	s, e := w.lookup(name)
+	if e == nil {
+		taken, e = w.append(s, parts, now)
 	}
-	if err != nil { // not a nil *Error in an error
-		return err
+	if e != nil { // not a nil *Error in an error
+		return taken, e
 	}
-	return nil
+	return taken, nil
 }
 
 func (w *Writer) lookup(name Series) (*series, *Error) {
@@ -155,17 +168,18 @@ func (w *Writer) lookup(name Series) (*series, *Error) {
 	return s, nil
 }
 
-func (w *Writer) append(s *series, line []byte, now time.Time) *Error {
-	if i := bytes.IndexByte(line, '\n'); i < 0 || i != len(line)-1 {
-		return &Error{Invalid, "appending to", s.name.Folder, errNotLine}
+func (w *Writer) append(s *series, parts [][]byte, now time.Time) (taken int, _ *Error) {
+	l := lines{parts: parts}
+	if !l.measure() {
+		return 0, &Error{Invalid, "appending to", s.name.Folder, errNotLine}
 	}
 	w.advance(now)
 	if err := w.space(now); err != nil {
-		return err
+		return 0, err
 	}
-	err := s.append(line, now)
+	taken, err := s.append(l, now)
 	w.arm(s)
-	return err
+	return taken, err
 }
 
 // Tick does what is due at the time now: writing, fsync, and closing the files of an

@@ -10,20 +10,25 @@ import (
 // canonical form. What stands in it already, most of a long text, is copied as it is.
 // S has no quote without a backslash, or it would have ended there.
 func AppendRecoded(dst, s []byte) []byte {
-	for {
-		n := canonicalLength(s)
-		dst = append(dst, s[:n]...)
-		if s = s[n:]; len(s) == 0 {
-			return dst
-		}
-		switch c := s[0]; {
-		case c == '\\':
-			dst, s = appendEscaped(dst, s)
-		case c < utf8.RuneSelf:
-			dst, s = appendEscape(dst, c), s[1:]
-		default:
-			dst, s = appendWide(dst, s)
-		}
+	for len(s) > 0 {
+		n := CanonicalLength(s)
+		dst, s = RecodeNext(append(dst, s[:n]...), s[n:])
+	}
+	return dst
+}
+
+// RecodeNext appends what s begins with, which is not canonical, in the canonical form,
+// and returns the rest. Of an empty s there is none.
+func RecodeNext(dst, s []byte) (_, rest []byte) {
+	switch {
+	case len(s) == 0:
+		return dst, s
+	case s[0] == '\\':
+		return appendEscaped(dst, s)
+	case s[0] < utf8.RuneSelf:
+		return appendEscape(dst, s[0]), s[1:]
+	default:
+		return appendWide(dst, s)
 	}
 }
 
@@ -49,9 +54,9 @@ func appendEscaped(dst, s []byte) (_, rest []byte) {
 	}
 }
 
-// canonicalLength returns the length of the longest beginning of s that is in the
-// canonical form.
-func canonicalLength(s []byte) int {
+// CanonicalLength returns the length of the longest beginning of s, the inside of a JSON
+// string, that is in the canonical form.
+func CanonicalLength(s []byte) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for i := 0; ; {
 		for ; i+16 <= len(s); i += 16 {

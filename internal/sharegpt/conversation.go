@@ -72,7 +72,8 @@ func (v *conversation) reset() {
 }
 
 // appendValue appends the value of turn i, encoded.
-func (v *conversation) appendValue(dst []byte, i int) []byte {
+func (p *Projector) appendValue(dst []byte, i int) []byte {
+	v := &p.conv
 	t, end, quotes := v.turns[i], len(v.text), v.quotes
 	if i+1 < len(v.turns) {
 		end, quotes = v.turns[i+1].start, quotes[:v.turns[i+1].quotes]
@@ -80,10 +81,36 @@ func (v *conversation) appendValue(dst []byte, i int) []byte {
 	at := t.start
 	for _, q := range quotes[t.quotes:] {
 		dst = append(dst, v.text[at:q.at]...)
-		dst = rawjson.AppendRecoded(dst, q.text)
+		dst = p.appendQuote(dst, q.text)
 		at = q.at
 	}
 	return append(dst, v.text[at:end]...)
+}
+
+const (
+	// longQuote is how long a text is that it is cheaper to leave where it is than to copy,
+	// in bytes.
+	longQuote = 4 << 10
+	// maxQuotes bounds how many are left of a record: each is a part of a write.
+	maxQuotes = 256
+)
+
+// appendQuote appends text, the inside of a JSON string, or remembers its long parts for
+// the record's quotes.
+func (p *Projector) appendQuote(dst, text []byte) []byte {
+	if !p.options.InPlace || len(text) < longQuote {
+		return rawjson.AppendRecoded(dst, text)
+	}
+	for len(text) > 0 {
+		n := rawjson.CanonicalLength(text)
+		if n >= longQuote && len(p.quotes) < maxQuotes {
+			p.quotes = append(p.quotes, Quote{len(dst), text[:n]})
+		} else {
+			dst = append(dst, text[:n]...)
+		}
+		dst, text = rawjson.RecodeNext(dst, text[n:])
+	}
+	return dst
 }
 
 // last returns the role of the last turn, and system if there is none.

@@ -35,6 +35,10 @@ func FuzzProject(f *testing.F) {
 		if again, _, _ := NewProjector(options).Append(nil, y, nil); !bytes.Equal(again, lines) {
 			t.Fatalf("in place: got %s, want %s", again, lines)
 		}
+		options.InPlace = true
+		if got := parts(t, options, y); !bytes.Equal(got, lines) {
+			t.Fatalf("in parts: got %s, want %s", got, lines)
+		}
 		if len(records) != len(a.Choices) {
 			t.Fatalf("got %d records of %d choices", len(records), len(a.Choices))
 		}

@@ -24,7 +24,7 @@ func (p *Projector) appendLine(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 		}
 		dst = append(dst, `{"from":"`...)
 		dst = append(dst, roleNames[t.role]...)
-		dst = p.conv.appendValue(append(dst, `","value":"`...), i)
+		dst = p.appendValue(append(dst, `","value":"`...), i)
 		dst = append(dst, `"}`...)
 	}
 	dst = rawjson.AppendString(append(dst, `],"tools":`...), p.tools)

@@ -28,6 +28,7 @@ type Projector struct {
 	meta    []byte
 	raw     []byte // the request in canonical form, empty until it is needed
 	scratch []byte
+	quotes  []Quote // of all records of the last Append
 }
 
 type callID struct{ id, name string }
@@ -43,8 +44,8 @@ func NewProjector(o Options) *Projector {
 
 // Append appends the lines of the exchange to dst and its records to records: one
 // for each choice, and for each choice of a prompt of completions. Records of the
-// folder [None] have no line. The lines are valid until dst is written to. An error
-// says that the request is no JSON object; nothing has been appended then.
+// folder [None] have no line. The lines are valid until dst is written to, their quotes
+// until the next call or the request is written to. An error says that the request is no JSON object; nothing has been appended then.
 func (p *Projector) Append(dst []byte, x *Exchange, records []Record) ([]byte, []Record, error) {
 	a := x.Answer
 	if !p.wanted(x) {
@@ -59,6 +60,8 @@ func (p *Projector) Append(dst []byte, x *Exchange, records []Record) ([]byte, [
 		}
 	}
 	p.read(x)
+	clear(p.quotes)
+	p.quotes = p.quotes[:0]
 	m := p.conv.mark()
 	for i := range a.Choices {
 		c := &a.Choices[i]
@@ -78,9 +81,13 @@ func (p *Projector) Append(dst []byte, x *Exchange, records []Record) ([]byte, [
 				r.Suffix = ""
 				p.conv.flags |= droppedMedia
 			}
-			start := len(dst)
+			start, quotes := len(dst), len(p.quotes)
 			dst = p.appendLine(dst, x, c, &r)
 			r.Line = dst[start:]
+			for i := range p.quotes[quotes:] {
+				p.quotes[quotes+i].At -= start
+			}
+			r.Quotes = p.quotes[quotes:len(p.quotes):len(p.quotes)]
 		}
 		records = append(records, r)
 		p.conv.back(m)

@@ -99,6 +99,8 @@ type Options struct {
 	// Endpoints are the names of the APIs to be recorded: chat, responses, messages if
 	// it is nil. Completions can be added; they are no conversations.
 	Endpoints []string
+	// InPlace leaves long texts where they stand in the exchange: [Record.Quotes].
+	InPlace bool
 }
 
 // Redacted stands in place of what a pattern of [Options.Redact] matches.
@@ -165,4 +167,33 @@ type Record struct {
 	// Line is the record with its line feed, empty for [None]. It is a part of the
 	// buffer appended to.
 	Line []byte
+	// Quotes are what is missing in Line with [Options.InPlace].
+	Quotes []Quote
+}
+
+// Quote is a long text that stands in the request as it is to stand in the record.
+type Quote struct {
+	// At is where in Line it belongs.
+	At int
+	// Text is a part of [Exchange.Request] or of the answer's body.
+	Text []byte
+}
+
+// Size returns how many bytes the line has, with what is in quotes.
+func (r *Record) Size() int {
+	n := len(r.Line)
+	for _, q := range r.Quotes {
+		n += len(q.Text)
+	}
+	return n
+}
+
+// AppendParts appends the parts of the line to dst, all that is in quotes among them.
+func (r *Record) AppendParts(dst [][]byte) [][]byte {
+	at := 0
+	for _, q := range r.Quotes {
+		dst = append(dst, r.Line[at:q.At], q.Text)
+		at = q.At
+	}
+	return append(dst, r.Line[at:])
 }
