@@ -134,7 +134,14 @@ func (s *scribe) wait(stopping bool) time.Duration {
 func (s *scribe) write(c *capture) {
 	now := time.Now()
 	s.open(now)
-	defer s.hold(c)
+	b := &s.batch
+	defer func() { b.held = append(b.held, c) }()
+	if b.lines == 0 {
+		b.buffer = b.buffer[:0]
+		if cap(b.buffer) > maxCapture {
+			b.buffer = nil // one long exchange must not be remembered for ever
+		}
+	}
 	if s.options != c.settings {
 		s.options, s.projector = c.settings, sharegpt.NewProjector(c.settings.options)
 	}
@@ -155,7 +162,7 @@ func (s *scribe) write(c *capture) {
 	if c.sum != nil {
 		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)
 	}
-	s.batch.buffer, s.records, err = s.projector.Append(s.batch.buffer, &x, s.records[:0])
+	b.buffer, s.records, err = s.projector.Append(b.buffer, &x, s.records[:0])
 	if err != nil {
 		s.drop(dropUnreadable, 1, err)
 		return
@@ -174,41 +181,28 @@ func (s *scribe) append(r *sharegpt.Record, now time.Time) {
 	}
 	b, size := &s.batch, r.Size()
 	if b.lines > 0 && (b.series != series || b.size+size > maxBatch) {
-		s.put(now)
+		s.flush(now)
 	}
 	b.series, b.parts = series, r.AppendParts(b.parts)
 	b.size += size
 	b.lines++
 }
 
-// hold keeps what the parts of the batch are in. With many bytes, all is written.
-func (s *scribe) hold(c *capture) {
-	s.batch.held = append(s.batch.held, c)
-	if s.batch.size >= maxBatch/2 {
-		s.flush(time.Now())
-	}
-}
-
-// flush writes the batch and gives up what it has held.
+// flush writes the batch and gives up what it holds.
 func (s *scribe) flush(now time.Time) {
 	b := &s.batch
-	s.put(now)
+	if b.lines > 0 {
+		s.writeLines(now)
+	}
 	for _, c := range b.held {
 		c.release()
 	}
 	clear(b.held)
-	b.held, b.buffer = b.held[:0], b.buffer[:0]
-	if cap(b.buffer) > maxCapture {
-		b.buffer = nil // one long exchange must not be remembered for ever
-	}
+	b.held = b.held[:0]
 }
 
-// put writes the lines of the batch.
-func (s *scribe) put(now time.Time) {
+func (s *scribe) writeLines(now time.Time) {
 	b := &s.batch
-	if b.lines == 0 {
-		return
-	}
 	taken, err := s.writer.AppendParts(b.series, b.parts, now)
 	s.free.Store(s.writer.Free())
 	s.written.Add(int64(taken))

@@ -39,15 +39,19 @@ func BenchmarkRecord(b *testing.B) {
 			s.logger.Store(zap.NewNop())
 			ask, answer := []byte(c.ask), []byte(c.answer)
 			b.ReportAllocs()
-			for b.Loop() {
+			for n := 1; b.Loop(); n++ {
 				body := &body{bytes: ask}
 				body.refs.Store(1)
 				w := &capture{recorder: s.recorder, id: newRequestID(), dialect: openai.Chat, body: body, scanned: true, settings: settings, status: http.StatusOK, media: c.media}
 				w.keep(answer)
 				w.take()
 				s.write(w)
-				s.writer.Tick(time.Now())
+				if n%16 == 0 { // as many as gather
+					s.flush(time.Now())
+					s.writer.Tick(time.Now())
+				}
 			}
+			s.flush(time.Now())
 			s.writer.Close(time.Now())
 			if got := s.written.Load(); got != int64(b.N) {
 				b.Errorf("lines written: got %d, want %d", got, b.N)
