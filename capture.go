@@ -35,16 +35,17 @@ var (
 // has gone out, or at the process's end while it is still being written.
 type capture struct {
 	http.ResponseWriter
-	recorder *recorder
-	settings *recordSettings
-	id       string // of the request
-	key      string // name of the client's, or ""
-	dialect  openai.Dialect
-	began    time.Duration
-	body     *body        // of the request; the capture is one of its holders
-	scanned  bool         // the body is known to be a JSON object
-	longest  splice.Value // the place of its longest string
-	underway member[*capture]
+	recorder  *recorder
+	settings  *recordSettings
+	id        string // of the request
+	key       string // name of the client's, or ""
+	dialect   openai.Dialect
+	began     time.Duration
+	body      *body        // of the request; the capture is one of its holders
+	scanned   bool         // the body is known to be a JSON object
+	longest   splice.Value // the place of its longest string
+	canonical bool         // that is in the form of the records
+	underway  member[*capture]
 
 	mu        sync.Mutex
 	pieces    []*[]byte // guarded by mu, as all below

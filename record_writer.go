@@ -154,7 +154,7 @@ func (s *scribe) write(c *capture) {
 		ID: c.id, Created: now.Unix(), Instance: c.instance, Key: c.key, HTTP: c.status,
 		TTFT: (c.firstByte - c.began).Milliseconds(), Latency: (c.ended - c.began).Milliseconds(),
 		Queued: c.ending.queued.Milliseconds(), Overflow: c.ending.overflow,
-		ClientGone: c.ending.clientGone, Outcome: c.ending.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Answer: &answer,
+		ClientGone: c.ending.clientGone, Outcome: c.ending.outcome.String(), Request: c.body.bytes, Scanned: c.scanned, Longest: c.longest, Canonical: c.canonical, Answer: &answer,
 	}
 	if c.ending.usage.source != usageUnknown {
 		x.Usage, x.Estimated = &c.ending.usage.Usage, c.ending.usage.source == usageEstimated

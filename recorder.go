@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/hourly"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
 )
 
 const (
@@ -26,6 +28,9 @@ const (
 	// in the processor's cache, and the buffers are soon used again.
 	recordHurry       = 32
 	recordHurryMemory = 1 << 20
+	// longText is how long a string of a request is that is looked over before it is
+	// recorded, in bytes.
+	longText = 16 << 10
 	// recordDrain bounds how long the process's end waits for the writer.
 	recordDrain = 10 * time.Second
 )
@@ -142,6 +147,11 @@ func (r *recorder) capture(w http.ResponseWriter, x *exchange) *capture {
 		c.key = x.key.name
 	}
 	c.body.refs.Add(1)
+	// A long prompt is looked over while it is in the processor's cache, for when the writer
+	// comes to it, it is no longer. Media are no part of a text.
+	if v := c.longest; c.scanned && v.End-v.Start > longText && !bytes.HasPrefix(c.body.bytes[v.Start+1:], []byte("data:")) {
+		c.canonical = rawjson.Canonical(c.body.bytes[v.Start+1 : v.End-1])
+	}
 	r.active.add(c.id, &c.underway, c)
 	return c
 }

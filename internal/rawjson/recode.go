@@ -54,6 +54,9 @@ func appendEscaped(dst, s []byte) (_, rest []byte) {
 	}
 }
 
+// Canonical reports whether s, the inside of a JSON string, is in the canonical form.
+func Canonical(s []byte) bool { return CanonicalLength(s) == len(s) }
+
 // CanonicalLength returns the length of the longest beginning of s, the inside of a JSON
 // string, that is in the canonical form.
 func CanonicalLength(s []byte) int {

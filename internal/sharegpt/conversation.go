@@ -102,7 +102,10 @@ func (p *Projector) appendQuote(dst, text []byte) []byte {
 		return rawjson.AppendRecoded(dst, text)
 	}
 	for len(text) > 0 {
-		n := rawjson.CanonicalLength(text)
+		n := len(text)
+		if n != len(p.known) || &text[0] != &p.known[0] {
+			n = rawjson.CanonicalLength(text)
+		}
 		if n >= longQuote && len(p.quotes) < maxQuotes {
 			p.quotes = append(p.quotes, Quote{len(dst), text[:n]})
 		} else {

@@ -28,6 +28,7 @@ type Projector struct {
 	meta    []byte
 	raw     []byte // the request in canonical form, empty until it is needed
 	scratch []byte
+	known   []byte  // the inside of the string that is known to be canonical
 	quotes  []Quote // of all records of the last Append
 }
 
@@ -106,7 +107,7 @@ func (p *Projector) release() {
 	clear(p.conv.quotes[:cap(p.conv.quotes)])
 	p.request = fields{params: p.request.params[:0]}
 	clear(p.calls)
-	p.ends = rawjson.Ends{}
+	p.ends, p.known = rawjson.Ends{}, nil
 	for _, b := range []*[]byte{&p.conv.text, &p.conv.aside, &p.tools, &p.meta, &p.raw, &p.scratch} {
 		if cap(*b) > maxKept {
 			*b = nil
@@ -137,6 +138,9 @@ func (p *Projector) wanted(x *Exchange) bool {
 func (p *Projector) read(x *Exchange) {
 	p.ends = rawjson.Ends{}
 	p.ends.Add(x.Request, x.Longest.Start, x.Longest.End)
+	if p.known = nil; x.Canonical {
+		p.known = x.Request[x.Longest.Start+1 : x.Longest.End-1]
+	}
 	p.request.read(x.Request, &p.ends)
 	p.raw, p.escape = p.raw[:0], false
 	p.readConversation(x.Answer.Dialect)

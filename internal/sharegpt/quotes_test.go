@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
 )
 
 // parts returns the lines of an exchange, put together from their parts.
@@ -57,6 +59,13 @@ func TestQuotes(t *testing.T) {
 			}
 			if got := parts(t, Options{InPlace: true}, x); !bytes.Equal(got, whole) {
 				t.Errorf("got %d bytes in parts, want the %d of the whole", len(got), len(whole))
+			}
+			if x.Longest, err = splice.ScanLongest(x.Request, splice.MaxDepth, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			x.Canonical = rawjson.Canonical(x.Request[x.Longest.Start+1 : x.Longest.End-1])
+			if got := parts(t, Options{InPlace: true}, x); !bytes.Equal(got, whole) {
+				t.Errorf("looked over before: got %d bytes in parts, want the %d of the whole", len(got), len(whole))
 			}
 			_, records, _ := NewProjector(Options{InPlace: true}).Append(nil, x, nil)
 			if got := len(records[0].Quotes); got != c.quotes || len(records) != 2 {

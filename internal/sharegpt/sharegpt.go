@@ -21,8 +21,8 @@
 // than the exchange did, it names in meta's flags; request and response then hold
 // the originals ([RecordRaw]).
 //
-// A [Projector] does the work. Requests are read by walking over their bytes, so that
-// a long prompt costs one decoding and one encoding of its texts and no trees.
+// A [Projector] does the work. Requests are read by walking over their bytes: a long
+// prompt costs one look over its texts, no trees and, with [Options.InPlace], no copy.
 // [AppendMessages] leads back to the messages of chat completions.
 package sharegpt
 
@@ -64,6 +64,8 @@ type Exchange struct {
 	Scanned bool
 	// Longest is the place of its longest string, quotes included, if that is known.
 	Longest splice.Value
+	// Canonical says that it is known to be in the form of package rawjson.
+	Canonical bool
 	// Answer is what the client got.
 	Answer *openai.Answer
 	// Usage is what is known of the tokens beside what the answer tells, which goes
