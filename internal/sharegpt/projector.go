@@ -196,11 +196,12 @@ func (p *Projector) addAnswer(c *openai.Choice) {
 }
 
 // inPlace reports whether the choice is a content that goes into the record as it
-// stands in the answer. A thought in it might have to be completed.
+// stands in the answer. A thought in it might have to be completed, which ends in a tag:
+// most texts have none at all.
 func (p *Projector) inPlace(c *openai.Choice) bool {
 	return len(c.Encoded) > 0 && p.edit == nil && !p.escape && p.held == nil &&
 		c.Reasoning == "" && c.Refusal == "" && len(c.Calls) == 0 && c.FunctionCall == nil &&
-		!bytes.Contains(c.Encoded, []byte("think")) && !bytes.Contains(c.Encoded, []byte(`\u00`))
+		(bytes.IndexByte(c.Encoded, '<') < 0 || !bytes.Contains(c.Encoded, []byte("think"))) && !bytes.Contains(c.Encoded, []byte(`\u00`))
 }
 
 // append appends a text of the answer to dst.
