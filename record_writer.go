@@ -136,6 +136,9 @@ func (s *scribe) write(c *capture) {
 	s.open(now)
 	b := &s.batch
 	defer func() { b.held = append(b.held, c) }()
+	if max(b.size, len(b.buffer))+len(c.body.bytes) > maxBatch { // a line is about as long as its request
+		s.flush(now)
+	}
 	if b.lines == 0 {
 		b.buffer = b.buffer[:0]
 		if cap(b.buffer) > maxCapture {
