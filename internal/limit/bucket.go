@@ -31,9 +31,10 @@ type Bucket struct {
 // followed by a smaller one does not count.
 type low struct{ at, lack time.Duration }
 
-// maxLows bounds what is kept of the past. What is beyond is taken for lower than it was,
-// which makes refunds smaller, never larger.
-const maxLows = 256
+// maxLows bounds what is kept of the past: as many as a key may begin of requests in one
+// burst. What is beyond is taken for lower than it was, which makes refunds smaller, never
+// larger.
+const maxLows = 4096
 
 // Reservation is what was taken until its use is known. The zero value is none.
 type Reservation struct {

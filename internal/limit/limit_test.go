@@ -115,6 +115,23 @@ func TestBucketBounded(t *testing.T) {
 	}
 }
 
+// TestBucketBurst guards that of a burst of reservations everything unused comes back, also
+// of one that is out while a thousand others begin.
+func TestBucketBurst(t *testing.T) {
+	const rate, burst, reserved, used = 200_000, 1000, 95, 50
+	var b Bucket
+	var out []Reservation
+	for n := range burst {
+		out = append(out, b.Reserve(time.Duration(n), reserved, rate))
+	}
+	for _, n := range rand.Perm(burst) {
+		b.Settle(burst, out[n], used, rate)
+	}
+	if got, want := b.Left(burst, rate), int64(rate-burst*used); got < want-1 || got > want {
+		t.Errorf("got %d left, want %d", got, want)
+	}
+}
+
 func TestGuard(t *testing.T) {
 	g := &Guard{Most: 3, Window: time.Minute, Places: 100}
 	place := func(s string) netip.Prefix { return Place(netip.MustParseAddr(s)) }
