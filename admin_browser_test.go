@@ -128,7 +128,7 @@ func TestAdminBrowser(t *testing.T) {
 	defer foreign.Close()
 	for enforced, pattern := range map[string]string{"": ".", "enforce_origin": "decide|within|list:|scripts"} {
 		g.reload(t, enforced+"\norigins ADMIN \"\"")
-		cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", "--test-timeout=300000", "--test-name-pattern="+pattern, "admin.test.mjs")
+		cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", "--test-timeout=900000", "--test-name-pattern="+pattern, "admin.test.mjs")
 		cmd.Dir = folder
 		cmd.WaitDelay = 10 * time.Second
 		cmd.Env = append(os.Environ(), "ADMIN=http://"+g.admin+adminRoot+"/", "FOREIGN="+foreign.URL+"/", "CHROMIUM="+chromium)

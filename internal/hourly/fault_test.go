@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,7 +53,7 @@ func TestD4Faults(t *testing.T) {
 		syscall.EFBIG: FileLimit, syscall.EMFILE: OpenFailed, syscall.EACCES: OpenFailed,
 	}
 	for errno, reason := range reasons {
-		if raceDetector && errno != syscall.ENOSPC && errno != syscall.EIO { // what runs is the same, only the number differs
+		if raceDetector && errno != syscall.ENOSPC { // what runs is the same, only the number differs
 			continue
 		}
 		for _, op := range []string{"open", "write", "half", "torn", "sync", "close", "mkdir", "syncdir", "lstat", "lock", "stat"} {
@@ -237,28 +238,23 @@ func TestD7Stall(t *testing.T) {
 		}
 		r.w.Close(r.now)
 	}()
-	long := func(n int) []byte {
-		return []byte(fmt.Sprintf(`{"n":%d,"x":%q}`, n, strings.Repeat("x", 300<<10)) + "\n")
-	}
+	rest := `,"x":"` + strings.Repeat("x", 300<<10) + "\"}\n"
+	long := func(n int) []byte { return []byte(`{"n":` + strconv.Itoa(n) + rest) }
 	queue <- long(0)
 	<-stalled
 	accepted, dropped := 1, 0
-	var waits []time.Duration
 	for i := 1; i <= 1000; i++ {
 		line := long(i)
-		begin := time.Now()
-		select {
+		select { // which never waits
 		case queue <- line:
 			accepted++
 			r.taken[string(line[:len(line)-1])] = true
 		default:
 			dropped++
 		}
-		waits = append(waits, time.Since(begin))
 	}
-	slices.Sort(waits)
-	if p99 := waits[990]; accepted != 101 || dropped != 900 || p99 > 5*time.Millisecond {
-		t.Errorf("during the stall: got %d accepted, %d dropped, p99 %v; want 101, 900, 5 ms at most", accepted, dropped, p99)
+	if accepted != 101 || dropped != 900 {
+		t.Errorf("during the stall: got %d accepted, %d dropped, want 101 and 900", accepted, dropped)
 	}
 	close(stall)
 	close(queue)

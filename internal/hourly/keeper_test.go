@@ -117,12 +117,16 @@ func TestPack(t *testing.T) {
 // D16: packing fails, is killed or loses power at each of its operations. The lines
 // are there once, and when the keeper runs again, packed.
 func TestD16PackFails(t *testing.T) {
-	const file, want = "20260314_10.jsonl", 10
+	const file = "20260314_10.jsonl"
+	content := dataOf(10)
+	if raceDetector { // what runs is the same, only the number differs
+		content = content[:len(content)/10]
+	}
 	f := func(name string, err error, after func(d *disk, op int) *disk) {
 		t.Run(name, func(t *testing.T) {
 			for fails := 1; ; fails++ {
 				d := newDisk()
-				d.put("/data/main/"+file, dataOf(want)+"torn")
+				d.put("/data/main/"+file, content+"torn")
 				d.ops = 0
 				d.set(func(op, _ string) (int, error) {
 					if d.ops == fails || d.ops > fails && after != nil {
@@ -141,10 +145,10 @@ func TestD16PackFails(t *testing.T) {
 				}
 				original, there := d.files("/data/main")[file]
 				packed, isPacked := d.files("/data/main_compressed")[file+".zst"]
-				if there && !strings.HasPrefix(original, dataOf(want)) || !there && !isPacked {
+				if there && !strings.HasPrefix(original, content) || !there && !isPacked {
 					t.Fatalf("operation %d fails: the lines are gone", fails)
 				}
-				if isPacked && unpack(t, file+".zst", packed) != dataOf(want) {
+				if isPacked && unpack(t, file+".zst", packed) != content {
 					t.Fatalf("operation %d fails: there is half a file under the final name", fails)
 				}
 				for range 2 {
@@ -153,7 +157,7 @@ func TestD16PackFails(t *testing.T) {
 					}
 				}
 				packs := d.files("/data/main_compressed")
-				if len(packs) != 1 || unpack(t, file+".zst", packs[file+".zst"]) != dataOf(want) || len(d.files("/data/main")) != 0 {
+				if len(packs) != 1 || unpack(t, file+".zst", packs[file+".zst"]) != content || len(d.files("/data/main")) != 0 {
 					t.Fatalf("operation %d fails: left with %q and %q", fails, slices.Collect(maps.Keys(packs)), slices.Collect(maps.Keys(d.files("/data/main"))))
 				}
 				if done {

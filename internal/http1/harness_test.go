@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type memory struct {
 	closed atomic.Int64
 }
 
+var others = bytes.Repeat([]byte("!"), 64<<10)
+
 func newMemory(parts ...string) *memory {
 	m := &memory{Reader: strings.NewReader(strings.Join(parts, ""))}
 	for _, part := range parts {
@@ -45,8 +48,8 @@ func (m *memory) Parts() [][]byte { return m.parts }
 func (m *memory) Close() error {
 	if m.closed.Add(1) == 1 {
 		for _, part := range m.parts {
-			for i := range part {
-				part[i] = '!'
+			for len(part) > 0 {
+				part = part[copy(part, others):]
 			}
 		}
 	}
@@ -205,12 +208,12 @@ func wantError(t testing.TB, err error, text string) {
 	}
 }
 
-// eventually waits until condition holds, at most ten seconds.
+// eventually waits until condition holds, at most a minute, for a machine may be busy.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited ten seconds for %s", what)
+			t.Fatalf("waited a minute for %s", what)
 		}
 	}
 }
@@ -218,6 +221,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 // noLeaks fails the test unless goroutines and descriptors are as few as they were when
 // all else of the test has been cleaned up. To be called first.
 func noLeaks(t testing.TB) {
+	time.Sleep(time.Nanosecond) // the first timer of a process opens descriptors
 	goroutines, files := runtime.NumGoroutine(), descriptors()
 	t.Cleanup(func() {
 		eventually(t, fmt.Sprintf("goroutines to be %d again, descriptors %d", goroutines, files), func() bool {
@@ -239,9 +243,18 @@ func sum(text string) string {
 
 // large returns a text of n bytes of which no two pieces are alike.
 func large(n int) string {
-	var b bytes.Buffer
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%d,", i)
+	if n > largestText {
+		panic(fmt.Sprintf("got %d bytes, want at most %d", n, largestText))
 	}
-	return b.String()[:n]
+	return allText()[:n]
 }
+
+const largestText = 30_000_001
+
+var allText = sync.OnceValue(func() string {
+	b := make([]byte, 0, largestText+20)
+	for i := int64(0); len(b) < largestText; i++ {
+		b = append(strconv.AppendInt(b, i, 10), ',')
+	}
+	return string(b)
+})

@@ -187,9 +187,9 @@ func TestDeadlines(t *testing.T) {
 	defer close(done)
 	for name, size := range map[string]int{"read": 0, "write": 30_000_000} {
 		tr := newTransport(t)
-		tr.Dial = dial(200*time.Millisecond, 0)
+		tr.Dial = dial(time.Second, 0)
 		if size > 0 {
-			tr.Dial = dial(0, 200*time.Millisecond)
+			tr.Dial = dial(0, time.Second)
 		}
 		before := silent.conns.Load()
 		wantOK(t, tr, silent.url)
@@ -204,10 +204,10 @@ func TestDeadlines(t *testing.T) {
 	// A deadline that has passed while the connection was kept is not the next one's.
 	good := serve(t, answering(answerOK, answerOK, answerOK))
 	tr := newTransport(t)
-	tr.Dial = dial(200*time.Millisecond, 200*time.Millisecond)
+	tr.Dial = dial(time.Second, time.Second)
 	for range 3 {
 		wantOK(t, tr, good.url, large(100_000))
-		time.Sleep(220 * time.Millisecond) // longer than the deadline
+		time.Sleep(1020 * time.Millisecond) // longer than the deadline
 	}
 	good.wantConns(t, 1)
 	if got := conns[len(conns)-1].writes.Load(); got < 12 {

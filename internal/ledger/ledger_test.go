@@ -395,7 +395,7 @@ func TestBudgetKill(t *testing.T) {
 			at     time.Time
 			tokens [3]int64
 		}
-		kill := time.After(time.Duration(300+rand.IntN(1200)) * time.Millisecond)
+		var kill <-chan time.Time // some time after it has begun
 		lines := make(chan string)
 		go func() {
 			defer close(lines)
@@ -416,6 +416,9 @@ func TestBudgetKill(t *testing.T) {
 				if n, err := fmt.Sscan(line, &at, &s[0], &s[1], &s[2]); n != 4 || err != nil {
 					continue // cut in the middle
 				}
+				if len(said) == 0 {
+					kill = time.After(time.Duration(100+rand.IntN(1400)) * time.Millisecond)
+				}
 				said = append(said, struct {
 					at     time.Time
 					tokens [3]int64
@@ -429,8 +432,12 @@ func TestBudgetKill(t *testing.T) {
 		if len(said) == 0 {
 			t.Fatalf("round %d: the process said nothing", round)
 		}
+		var waited time.Duration // of the process, for the processor or the disk
+		for n := range said[1:] {
+			waited = max(waited, said[n+1].at.Sub(said[n].at))
+		}
 		for _, s := range said {
-			if s.at.Before(killed.Add(-time.Second)) {
+			if s.at.Before(killed.Add(-time.Second - waited)) {
 				kept = s.tokens
 			}
 		}

@@ -99,7 +99,7 @@ func TestBrowser(t *testing.T) {
 	control := httptest.NewServer(http.HandlerFunc(s.control))
 	defer control.Close()
 
-	cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", "--test-timeout=300000", "status.test.mjs")
+	cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", "--test-timeout=900000", "status.test.mjs")
 	cmd.Dir = "browser"
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), "PAGE="+s.page.URL+"/ai_gateway/ui/", "CONTROL="+control.URL, "CHROMIUM="+browser)

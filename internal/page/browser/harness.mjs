@@ -21,7 +21,7 @@ after(() => browser?.close());
 // browser complains of, and what is asked of others, fails the test.
 export async function open(address, options, body, complaints = 0) {
   const context = await browser.newContext({ viewport: wide, locale: "en-US", timezoneId: "Europe/Berlin", ...options });
-  context.setDefaultTimeout(15000);
+  context.setDefaultTimeout(60000); // a machine may be busy
   const page = await context.newPage();
   const errors = [];
   const foreign = [];
