@@ -125,7 +125,7 @@ func TestAdminAtOnce(t *testing.T) {
 	steering.Go(func() {
 		for n := range 5 {
 			g.listen(t, "0").body.Close()
-			replaceWith(t, g.file, file(n+2))
+			writeFile(t, g.file, file(n+2))
 			var r reloadAnswer
 			g.good(t, "POST", "/reload", &r)
 			g.good(t, "GET", "/explain?model=m", new(explanation))

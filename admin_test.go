@@ -212,7 +212,7 @@ func TestAdminReload(t *testing.T) {
 	if r.Summary != "no change" || r.Path != g.file {
 		t.Errorf("got %+v, want no change", r)
 	}
-	replaceWith(t, g.file, fleetOf("http://a:1/v1", "http://c:1/v1"))
+	writeFile(t, g.file, fleetOf("http://a:1/v1", "http://c:1/v1"))
 	g.good(t, "POST", "/reload", &r)
 	if models := g.status(t).Models; !strings.Contains(models[0].Tiers[0].Instances[1].Address, "c:1") {
 		t.Errorf("after reload: got %+v, want c in force", models)
@@ -222,7 +222,7 @@ func TestAdminReload(t *testing.T) {
 		t.Errorf("got %+v, want c for b", r)
 	}
 	for range 2 {
-		replaceWith(t, g.file, "{\"instances\": [\n  {\"url\": \"http://a:1/v1\", \"model_name\": \"m\", \"api_key\": \"sk-secret\", \"wieght\": 1},\n]}")
+		writeFile(t, g.file, "{\"instances\": [\n  {\"url\": \"http://a:1/v1\", \"model_name\": \"m\", \"api_key\": \"sk-secret\", \"wieght\": 1},\n]}")
 		status, _, body := g.call(t, "POST", "/reload")
 		var e adminError
 		must(t, json.Unmarshal([]byte(body), &e))
@@ -234,7 +234,7 @@ func TestAdminReload(t *testing.T) {
 			t.Errorf("status: got %+v, want it not valid", s)
 		}
 	}
-	replaceWith(t, g.file, fleetOf("http://a:1/v1"))
+	writeFile(t, g.file, fleetOf("http://a:1/v1"))
 	g.good(t, "POST", "/reload", &r)
 	if s := g.status(t).Config; !s.Valid || s.Error != "" {
 		t.Errorf("status: got %+v, want it valid", s)
@@ -243,13 +243,6 @@ func TestAdminReload(t *testing.T) {
 	if status, _, body := g.call(t, "POST", "/reload"); status != 422 || !strings.Contains(body, "no such file") {
 		t.Errorf("got %d %s, want 422 and the reason", status, body)
 	}
-}
-
-// replaceWith puts a new file in the place of path, as editors do.
-func replaceWith(t testing.TB, path, text string) {
-	t.Helper()
-	writeFile(t, path+".new", text)
-	must(t, os.Rename(path+".new", path))
 }
 
 // recorded waits for a record and returns its place.

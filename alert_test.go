@@ -28,7 +28,7 @@ func (s *store) firing() string {
 
 func (s *store) wantFiring(t testing.TB, what string, want ...string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for got := s.firing(); got != strings.Join(want, "\n"); got = s.firing() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: got the alerts\n%s\nwant\n%s", what, got, strings.Join(want, "\n"))

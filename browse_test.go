@@ -204,7 +204,7 @@ func TestBrowseBounds(t *testing.T) {
 // and packed files, and that values of 8 MiB are cut.
 func TestBrowseLong(t *testing.T) {
 	dir := t.TempDir()
-	long := browsedAt(2, "m", "ok", strings.Repeat("x", maxBrowsedLine), "a")
+	long := strings.Replace(browsedAt(2, "m", "ok", "LONG", "a"), "LONG", strings.Repeat("x", maxBrowsedLine), 1)
 	big := strings.Repeat("täglich\u202e </script> ", 8<<20/20)
 	whole := browsedAt(3, "m", "ok", "q", big)
 	writeRecords(t, dir, "requests_responses/20260314_16.jsonl", browsedAt(1, "m", "ok", "q", "a"), long, whole)

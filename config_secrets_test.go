@@ -34,9 +34,16 @@ func TestConfigSecrets(t *testing.T) {
 	t.Setenv("AIGATEWAY_TEST_LINES", secret+"\n"+secret)
 	dir := t.TempDir()
 	writeFile(t, dir+"/secret.txt", secret+"\r\nX: 1\n")
-	errors, warnings, leaks := 0, 0, 0
+	files, errors, warnings, leaks := 0, 0, 0, 0
+	part := 1
+	if raceDetector { // which one goroutine gives nothing to find
+		part = 7 // no divisor of the numbers below, so that each of them has its turn
+	}
 	f := func(src string) {
 		t.Helper()
+		if files++; files%part != 0 {
+			return
+		}
 		outputs := checkOutputs(src, dir)
 		warnings += strings.Count(outputs[0], ": warning: ")
 		if _, err := parseConfig([]byte(src), dir); err != nil { // not every pair below is a mistake
@@ -149,7 +156,7 @@ func TestConfigSecrets(t *testing.T) {
 		f(`{fallback_instances: [{` + s + `, model_name: 'm', weight: 0}], record: {redact: ['(hunter2)*']}}`)
 		f(`{instances: [{` + s + `, model_name: 'm', weight: 0}], data_dir: 'secret.txt/x'}`)
 	}
-	if leaks > 0 || errors < 19_000 || warnings < 500 {
-		t.Errorf("got %d files with errors, %d warnings, %d of them with the secret, want more than 19,000 and 500 and none", errors, warnings, leaks)
+	if leaks > 0 || errors < 19_000/part || warnings < 500/part {
+		t.Errorf("got %d of %d files with errors, %d warnings, %d of them with the secret, want more than 19,000 and 500 and none", errors, files, warnings, leaks)
 	}
 }

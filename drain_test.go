@@ -89,7 +89,7 @@ func TestDrainEjected(t *testing.T) {
 // and a pool of them has an error of its own.
 func TestDrainTiers(t *testing.T) {
 	own, cloud := startWitness(t, nil), startWitness(t, nil)
-	dead := "http://" + deadAddress(t) + "/v1"
+	dead := "http://" + freeAddress(t) + "/v1"
 	const drains = `, "drain": true`
 	file := func(primaries, fallbacks string) string {
 		return fmt.Sprintf(`{"instances": [%s], "fallback_instances": [%s]}`, primaries, fallbacks)

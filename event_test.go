@@ -124,14 +124,14 @@ func TestKeyEvents(t *testing.T) {
 	g.asks(t, 4)
 	eventually(t, "a trial that fails otherwise", func() bool { return g.state(0).why == reasonStatus })
 	m.status.Store(http.StatusUnauthorized)
-	fixed := time.Now()
+	fixed, own := time.Now(), watchOwn()
 	g.save(t, fleet("sk-right"))
 	g.makeDue(0)
 	eventually(t, "the key to be accepted", func() bool {
 		g.asks(t, 1)
 		return strings.HasSuffix(events.kinds(), string(keyAccepted))
 	})
-	if took := time.Since(fixed); took > 5*time.Second {
+	if took := time.Since(fixed) - own.longest(); took > 5*time.Second {
 		t.Errorf("got %v until it was accepted, want at most 5 s", took)
 	}
 }

@@ -20,23 +20,30 @@ import (
 // TestConnectRefused guards that an instance nobody listens on costs no error, at
 // most three dials before it is left out, one more for each trial, and next to no time.
 func TestConnectRefused(t *testing.T) {
-	g := startGateway(t, fleetOf("http://"+deadAddress(t)+"/v1", startGood(t).url, startGood(t).url))
-	report := g.loadOf(60, 1)
-	report.allOK(t)
-	if v := g.state(0); v.failures != 3 || v.phase != ejected || v.why != reasonConnect {
-		t.Errorf("got %d dials, then %v for %q, want 3, ejected, connect", v.failures, v.phase, v.why)
-	}
-	var direct, replayed []time.Duration
-	for _, a := range report.answers {
-		if a.header.Get("X-Ai-Gateway-Attempts") == "1" {
-			direct = append(direct, a.took)
-		} else {
-			replayed = append(replayed, a.took)
+	var g *gateway
+	inTime(t, func() (late string) {
+		g = startGateway(t, fleetOf("http://"+freeAddress(t)+"/v1", startGood(t).url, startGood(t).url))
+		report := g.loadOf(60, 1)
+		report.allOK(t)
+		if v := g.state(0); v.failures != 3 || v.phase != ejected || v.why != reasonConnect {
+			t.Errorf("got %d dials, then %v for %q, want 3, ejected, connect", v.failures, v.phase, v.why)
 		}
-	}
-	if len(replayed) != 3 || median(replayed) > median(direct)+50*time.Millisecond {
-		t.Errorf("%d requests were replayed, in %v, others took %v; want 3, at most 50 ms more", len(replayed), median(replayed), median(direct))
-	}
+		var direct, replayed []time.Duration
+		for _, a := range report.answers {
+			if a.header.Get("X-Ai-Gateway-Attempts") == "1" {
+				direct = append(direct, a.took)
+			} else {
+				replayed = append(replayed, a.took)
+			}
+		}
+		if len(replayed) != 3 {
+			t.Errorf("%d requests were replayed, want 3", len(replayed))
+		}
+		if median(replayed) > median(direct)+50*time.Millisecond {
+			return fmt.Sprintf("those replayed took %v, others %v, want at most 50 ms more", median(replayed), median(direct))
+		}
+		return ""
+	})
 	for step := 1; step <= 3; step++ {
 		g.trialDue(0)
 		g.load().allOK(t)
@@ -49,7 +56,7 @@ func TestConnectRefused(t *testing.T) {
 // TestConnectRefusedUnderLoad guards that under load too only the requests under way
 // when an instance is left out have been there in vain.
 func TestConnectRefusedUnderLoad(t *testing.T) {
-	g := startGateway(t, fleetOf("http://"+deadAddress(t)+"/v1", startGood(t).url, startGood(t).url))
+	g := startGateway(t, fleetOf("http://"+freeAddress(t)+"/v1", startGood(t).url, startGood(t).url))
 	g.load().allOK(t)
 	if v := g.state(0); v.failures < 3 || v.failures > 3+20 || v.phase != ejected {
 		t.Errorf("got %d dials and %v, want 3 to 23 and ejected", v.failures, v.phase)
@@ -74,24 +81,31 @@ func median(took []time.Duration) time.Duration {
 // timeouts.connect each. That is a tenth of the default here.
 func TestConnectBlackHole(t *testing.T) {
 	const connect = 300 * time.Millisecond
-	g := startGateway(t, fleetWith(`"timeouts": {"connect": "300ms"}`, "http://"+blackHole(t)+"/v1", startGood(t).url, startGood(t).url))
-	report := g.load()
-	report.allOK(t)
-	var delayed []time.Duration
-	for _, a := range report.answers {
-		if a.header.Get("X-Ai-Gateway-Attempts") != "1" {
-			delayed = append(delayed, a.took)
+	inTime(t, func() (late string) {
+		g := startGateway(t, fleetWith(`"timeouts": {"connect": "300ms"}`, "http://"+blackHole(t)+"/v1", startGood(t).url, startGood(t).url))
+		report := g.load()
+		report.allOK(t)
+		var delayed []time.Duration
+		for _, a := range report.answers {
+			if a.header.Get("X-Ai-Gateway-Attempts") != "1" {
+				delayed = append(delayed, a.took)
+			}
 		}
-	}
-	if len(delayed) < 3 || len(delayed) > 3+20 {
-		t.Errorf("%d requests were delayed, want 3 and those in flight, at most 23", len(delayed))
-	}
-	if m := median(delayed); m < connect || m > connect+200*time.Millisecond {
-		t.Errorf("requests were delayed by %v to %v, half of them by %v; want %v to 200 ms more", delayed[0], delayed[len(delayed)-1], m, connect)
-	}
-	if v := g.state(0); v.phase != ejected || v.why != reasonConnect {
-		t.Errorf("got %v for %q, want ejected for connect", v.phase, v.why)
-	}
+		if len(delayed) < 3 || len(delayed) > 3+20 {
+			t.Fatalf("%d requests were delayed, want 3 and those in flight, at most 23", len(delayed))
+		}
+		if v := g.state(0); v.phase != ejected || v.why != reasonConnect {
+			t.Errorf("got %v for %q, want ejected for connect", v.phase, v.why)
+		}
+		m := median(delayed)
+		if m < connect {
+			t.Errorf("half of the requests were delayed by less than %v, want %v", m, connect)
+		}
+		if m > connect+200*time.Millisecond {
+			return fmt.Sprintf("requests were delayed by %v to %v, half of them by %v; want %v to 200 ms more", delayed[0], delayed[len(delayed)-1], m, connect)
+		}
+		return ""
+	})
 }
 
 // blackHole returns an address at which the system drops the SYN of every new
@@ -138,10 +152,14 @@ func TestNameUnknown(t *testing.T) {
 		t.Errorf("got %v for %q and %d connections, want ejected for resolve and none", v.phase, v.why, named.conns.Load())
 	}
 	known.Store(true)
+	began, own := time.Now(), watchOwn()
 	eventually(t, "the instance to be back after its name is known", func() bool {
 		g.loadOf(1, 1).allOK(t)
 		return named.requests.Load() > 0
 	})
+	if took := time.Since(began) - own.longest(); took > 10*time.Second {
+		t.Errorf("the instance was asked %v after its name is known, want at most 10 s", took)
+	}
 	g.load().allOK(t)
 	if phase := g.state(0).phase; phase != ramping {
 		t.Errorf("got %v, want ramping", phase)
@@ -190,12 +208,18 @@ func startDNS(t *testing.T, name string, known *atomic.Bool) string {
 // TestAllRefuse guards what a client is told when no instance can be reached: at once,
 // as JSON, with the time to wait and the advice not to multiply the attempts.
 func TestAllRefuse(t *testing.T) {
-	dead := func() string { return "http://" + deadAddress(t) + "/v1" }
-	g := startGateway(t, fleetOf(dead(), dead(), dead(), dead(), dead()))
-	report := g.load()
-	if report.status[503] != 300 || report.slowest() > time.Second {
-		t.Errorf("got %v, want 300 times 503 within a second", report)
-	}
+	dead := func() string { return "http://" + freeAddress(t) + "/v1" }
+	var report *loadReport
+	inTime(t, func() (late string) {
+		g := startGateway(t, fleetOf(dead(), dead(), dead(), dead(), dead()))
+		if report = g.load(); report.status[503] != 300 {
+			t.Errorf("got %v, want 300 times 503", report)
+		}
+		if report.slowest() > time.Second {
+			return fmt.Sprintf("got %v, want all within a second", report)
+		}
+		return ""
+	})
 	most := "0"
 	for n, a := range report.answers {
 		var body struct {
@@ -218,7 +242,7 @@ func TestAllRefuse(t *testing.T) {
 // TestAllRefuseButFallback guards that the fallback tier answers every request of a
 // model whose primaries are gone, also before they are left out, and says so.
 func TestAllRefuseButFallback(t *testing.T) {
-	dead := func() string { return "http://" + deadAddress(t) + "/v1" }
+	dead := func() string { return "http://" + freeAddress(t) + "/v1" }
 	cloud := startGood(t)
 	g := startGateway(t, fleetWith(fmt.Sprintf(`"fallback_instances": [{"url": %q, "model_name": "m"}]`, cloud.url), dead(), dead(), dead()))
 	report := g.load()

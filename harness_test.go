@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // client keeps as many connections as a test has requests at once, and shows
@@ -99,14 +100,14 @@ func (g *gateway) save(t testing.TB, fleet string) {
 	eventually(t, "the saved file to be in force", func() bool { return g.store.snapshot() != before })
 }
 
-// eventually waits until condition holds, at most ten seconds.
+// eventually waits until condition holds, at most a minute, for a machine may be busy.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !condition() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited ten seconds for %s", what)
+			t.Fatalf("waited a minute for %s", what)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -132,42 +133,38 @@ func readAll(t testing.TB, r io.ReadCloser) string {
 	return string(text)
 }
 
+// writeFile puts a whole file at path at once, as whoever watches it could take a part
+// that stood for long for a mistake.
 func writeFile(t testing.TB, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path+".new", []byte(text), 0o600))
+	must(t, os.Rename(path+".new", path))
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
+// freeAddress returns an address of this machine that refuses connections until a Caddy
+// listens there, or who else shares its port. A socket that does not listen holds the port
+// until the test ends, so that no other program takes it.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	address, err := syscall.Getsockname(fd)
+	must(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", address.(*syscall.SockaddrInet4).Port)
 }
 
-// deadAddress returns an address of this machine that refuses connections. A socket
-// that does not listen holds its port until the test ends, so that no other program
-// takes it.
-func deadAddress(t testing.TB) string {
+// listenAt listens at a free address, as Caddy does.
+func listenAt(t testing.TB, address string) net.Listener {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	address, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", address.(*syscall.SockaddrInet4).Port)
+	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { must(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)) })
+	}}
+	l, err := shared.Listen(t.Context(), "tcp", address)
+	must(t, err)
+	return l
 }
 
 // wantSettled waits until a reload is over at address: the server before closes its

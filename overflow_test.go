@@ -274,7 +274,7 @@ func TestOverflowModel(t *testing.T) {
 // refusal of the instance that was asked last, or the first one's if the next is out of order.
 func TestOverflowComesToNothing(t *testing.T) {
 	first, second := tooLongReplies["SGLang"], tooLongReplies["OpenAI"]
-	small, larger, broken := startNarrow(t, first), startNarrow(t, second), "http://"+deadAddress(t)+"/v1"
+	small, larger, broken := startNarrow(t, first), startNarrow(t, second), "http://"+freeAddress(t)+"/v1"
 	members := `"overflow": {"enabled": true, "models": {"m": "m2", "m2": "m3"}}`
 	f := func(name, file, upstream, body string, attempts int) {
 		t.Run(name, func(t *testing.T) {

@@ -13,23 +13,23 @@ import (
 // number, leaves no instance without requests by least_load, and breaks no choice of either
 // policy. An engine with impossible values gets as many as without gauges.
 func TestLyingGauges(t *testing.T) {
-	const requests = 1500
+	const few, many = 300, 1500
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc
-		least  int // requests of least_load to it, of 1,500 to two instances
+		least  float64 // share of the requests that least_load gives it, of two instances
 		told   bool
 	}{
-		{"missing", says(200, "vllm:other{} 1\n"), requests / 4, false},
-		{"not there", http.NotFound, requests / 4, false},
-		{"NaN", says(200, vllmMetrics("NaN", "NaN", "NaN")), requests / 4, false},
-		{"infinite", says(200, vllmMetrics("+Inf", "+Inf", "+Inf")), requests / 4, false},
-		{"negative", says(200, vllmMetrics("-7", "-1e9", "-0.5")), requests / 4, false},
-		{"beyond all engines", says(200, vllmMetrics("1e6", "1e300", "97")), requests / 4, false},
-		{"nothing to do, ever", says(200, vllmMetrics("0", "0", "0")), requests / 4, true},
-		{"a full cache, ever", says(200, vllmMetrics("0", "0", "1")), requests / 8, true},
-		{"busy, ever", says(200, vllmMetrics("1000", "0", "1")), 3, true},
-		{"the worst that can be", says(200, vllmMetrics("100000", "100000", "1")), 3, true},
+		{"missing", says(200, "vllm:other{} 1\n"), 1. / 4, false},
+		{"not there", http.NotFound, 1. / 4, false},
+		{"NaN", says(200, vllmMetrics("NaN", "NaN", "NaN")), 1. / 4, false},
+		{"infinite", says(200, vllmMetrics("+Inf", "+Inf", "+Inf")), 1. / 4, false},
+		{"negative", says(200, vllmMetrics("-7", "-1e9", "-0.5")), 1. / 4, false},
+		{"beyond all engines", says(200, vllmMetrics("1e6", "1e300", "97")), 1. / 4, false},
+		{"nothing to do, ever", says(200, vllmMetrics("0", "0", "0")), 1. / 4, true},
+		{"a full cache, ever", says(200, vllmMetrics("0", "0", "1")), 1. / 8, true},
+		{"busy, ever", says(200, vllmMetrics("1000", "0", "1")), 3. / many, true},
+		{"the worst that can be", says(200, vllmMetrics("100000", "100000", "1")), 3. / many, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, strategy := range []string{strategyLeastLoad, strategyPrefixAffinity} {
@@ -42,11 +42,15 @@ func TestLyingGauges(t *testing.T) {
 					_, _, told := g.stateOf(0).load.Observed()
 					return told == c.told && liar.asked()["GET /v1/models"] > 0 && honest.asked()["GET /metrics"] > 1
 				})
+				requests := few
+				if strategy == strategyLeastLoad && c.least < 1./few {
+					requests = many
+				}
 				g.loadOf(requests, 20).allOK(t)
-				got := liar.asked()["POST "+chatPath]
+				got := float64(liar.asked()["POST "+chatPath]) / float64(requests)
 				// By prefix_affinity one instance is as good as two: all ask the same.
-				if strategy == strategyLeastLoad && (got < c.least || got > requests-requests/8) {
-					t.Errorf("%s: got %d requests of %d, want at least %d", strategy, got, requests, c.least)
+				if strategy == strategyLeastLoad && (got < c.least || got > 7./8) {
+					t.Errorf("%s: got %.2f %% of %d requests, want at least %.2f", strategy, 100*got, requests, 100*c.least)
 				}
 				for _, i := range g.store.snapshot().fleet.instances {
 					if tokens := i.state.load.Tokens(clock()); math.IsNaN(tokens) || math.IsInf(tokens, 0) || tokens < 0 {

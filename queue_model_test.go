@@ -24,8 +24,12 @@ const queueSteps = 100_000
 // gateway, but that one goroutine does it all: the queue, the choice, health, the store.
 func TestQueueModel(t *testing.T) {
 	const runs = 200
+	part := 1
+	if raceDetector { // which one goroutine gives nothing to find
+		part = 10
+	}
 	set(t, "rapid.checks", strconv.Itoa(runs))
-	set(t, "rapid.steps", strconv.Itoa(2*queueSteps/runs))
+	set(t, "rapid.steps", strconv.Itoa(2*queueSteps/runs/part))
 	set(t, "rapid.nofailfile", "true") // the message has all steps
 	seen := make(map[string]int)
 	dir := t.TempDir()
@@ -38,7 +42,7 @@ func TestQueueModel(t *testing.T) {
 		"steps": queueSteps, "chosen at once": 1000, "waited": 10_000, "served": 5000, "chose anew": 20, "no room": 100, "put out for another": 100, "left": 1000,
 		"retries waited": 100, "ejected": 20, "trials": 20, "swaps": 500, "most waiting": 8, "spilled": 20,
 	} {
-		if seen[event] < least {
+		if seen[event] < least && part == 1 {
 			t.Errorf("%s: seen %d times, want %d or the test proves little about it", event, seen[event], least)
 		}
 	}

@@ -50,7 +50,7 @@ func mixed(n int) (path, body string) {
 func TestRecordsLoad(t *testing.T) {
 	total := 20_000
 	if raceDetector || testing.Short() {
-		total = 5_000
+		total = 2_000
 	}
 	a, b := startStandIn(t, "a"), startStandIn(t, "b")
 	g := startGateway(t, fleetOf(a.url, b.url))

@@ -76,7 +76,7 @@ func (r *recordLine) talk() string {
 // what is no conversation, or failed, is none.
 func TestRecords(t *testing.T) {
 	a := startStandIn(t, "a")
-	dead := "http://" + deadAddress(t) + "/v1"
+	dead := "http://" + freeAddress(t) + "/v1"
 	g := startGateway(t, fleetOf(dead, a.url))
 	ask := func(path, members string, header ...string) {
 		t.Helper()

@@ -253,9 +253,9 @@ func TestResolveStartsWithout(t *testing.T) {
 	names := startNameServer(t)
 	names.hush(true)
 	fleet := strings.Replace(names.resolving("a", "http://models.test:"+port, ""), "{servers", "{timeout: 0.5, servers", 1)
-	began := time.Now()
+	began, own := time.Now(), watchOwn()
 	g := startGateway(t, fleet)
-	if took := time.Since(began); took > 5*firstLookup {
+	if took := time.Since(began) - own.longest(); took > 5*firstLookup {
 		t.Errorf("the start took %v", took)
 	}
 	wantUpstreams(t, g)
@@ -496,7 +496,7 @@ func TestLookup(t *testing.T) {
 func TestLookupServers(t *testing.T) {
 	names := startNameServer(t)
 	names.set(t, "x.test", "A 10.0.0.1")
-	dead := deadAddress(t)
+	dead := freeAddress(t)
 	l := newLookups(&DNSConfig{Timeout: defaultDNS.Timeout, Servers: []string{dead, names.address}})
 	for range 4 {
 		if got, _, err := l.ask(context.Background(), dnsName{"a", "x.test"}); err != nil || len(got) != 1 {

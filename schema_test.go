@@ -241,7 +241,10 @@ func TestSchemaAgrees(t *testing.T) {
 				continue
 			}
 			members++
-			for _, value := range values {
+			for n, value := range values {
+				if raceDetector && (members+n)%4 > 0 { // which one goroutine gives nothing to find
+					continue
+				}
 				src := fmt.Sprintf(form, `'`+name+`': `+value)
 				switch name { // the form has one already
 				case "name", "user":

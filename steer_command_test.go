@@ -86,7 +86,7 @@ other     0                                0.0    0.0%    ejected   m       by h
 	wrong(`model: want the model that a client would ask for`, "explain")
 	wrong(`model "n" is served by no instance: m`, "explain", "--model", "n")
 	wrong(`config: no gateway uses "/no/such": `+g.file, "status", "--config", "/no/such")
-	dead := deadAddress(t)
+	dead := freeAddress(t)
 	if _, _, err := runCommand("status", "--address", dead); err == nil || !strings.Contains(err.Error(), "asking the gateway at "+dead) || !strings.Contains(err.Error(), "is it running") {
 		t.Errorf("got %v, want that nobody is there", err)
 	}
@@ -142,7 +142,7 @@ func TestDoctor(t *testing.T) {
 	e := newEditRun(t, `{"instances": [`+strings.Join([]string{
 		entry(healthy+"/v1", `, "name": "well", "api_key": "sk-secret"`),
 		entry(healthy+"/v1/", `, "name": "wrong", "api_key": "sk-wrong-secret"`),
-		entry("http://"+deadAddress(t)+"/v1", `, "name": "down"`),
+		entry("http://"+freeAddress(t)+"/v1", `, "name": "down"`),
 		entry("http://no-such-host.invalid/v1", `, "name": "nameless"`),
 		entry(late+"/v1", `, "name": "late", "engine": "vllm", "upstream_model": "qwen3-32", "api_key": "sk-secret"`),
 		entry(secure.URL+"/v1", `, "name": "secure"`),

@@ -78,7 +78,9 @@ func TestTranscripts(t *testing.T) {
 		w.Header().Set("Content-Type", e.ContentType)
 		switch r.URL.Query().Get("feed") {
 		case "bytes":
-			size = 1
+			if size = 1; raceDetector { // more pieces of a stream give it no more to find
+				size = 31
+			}
 		case "gzip":
 			w.Header().Set("Content-Encoding", "gzip")
 			body, size = compressed(e.body), 10

@@ -166,7 +166,7 @@ func TestClientGone(t *testing.T) {
 // TestAnotherInstance guards that a request moves on while nothing has been
 // answered, first over the primaries, then to the fallback tier.
 func TestAnotherInstance(t *testing.T) {
-	dead := "http://" + deadAddress(t) + "/v1"
+	dead := "http://" + freeAddress(t) + "/v1"
 	good := startWitness(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "good") })
 	cloud := startWitness(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "cloud") })
 	fleet := func(first, second string) string {

@@ -160,12 +160,18 @@ func TestUsageTranscripts(t *testing.T) {
 					t.Errorf("%s, %s in pieces of %d: got status %d, %d bytes, want %d:\n%.2000q\n%.2000q", e.Name, what, size, got.status, len(got.body), len(want), got.body, want)
 				}
 			}
-			for n, pieces := range []int{len(v.asked), 1, 7, 4096} {
+			sizes := []int{len(v.asked), 1, 7, 4096}
+			if raceDetector { // more pieces of a stream give it no more to find
+				sizes[1], sizes[2] = 61, 251
+			}
+			for n, pieces := range sizes {
 				mu.Lock()
 				now, size = v, pieces
 				mu.Unlock()
 				send("not asked for", "m", options[n], v.unasked)
-				send("instance not asked", "n", options[n], v.unasked)
+				if pieces > 1 { // or it is [TestTranscripts]
+					send("instance not asked", "n", options[n], v.unasked)
+				}
 			}
 			send("asked for", "m", `,"stream_options":{"include_usage":true}`, v.asked)
 			if v.prompt == 0 { // the index has none
