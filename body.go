@@ -15,7 +15,7 @@ import (
 // Bodies are read into buffers of these sizes, in powers of two. Larger ones
 // are left to the garbage collector: they are rare, and a pool would keep them.
 const (
-	minBodyBuffer = 1 << 12
+	minBodyBuffer = 1 << 10
 	maxBodyPower  = 22
 )
 
@@ -72,7 +72,7 @@ func readBody(r *http.Request, limit int64) (*body, error) {
 
 // readChunked reads a body of undeclared length into buffers that double.
 func (b *body) readChunked(r io.Reader, limit int64) error {
-	b.buffer = bodyBuffer(minBodyBuffer)
+	b.buffer = bodyBuffer(4 << 10)
 	buf, n := *b.buffer, 0
 	for {
 		if n == len(buf) {

@@ -2,10 +2,9 @@ package aigateway
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"hash"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,8 +18,9 @@ const (
 	// arrived.
 	firstPiece = 4 << 10
 	laterPiece = 16 << 10
-	// maxCapture bounds what is kept of one answer, in bytes. Of a longer one the
-	// beginning is recorded, as one that was cut, and a checksum of the whole.
+	// maxCapture bounds what is kept of one answer, in bytes. Of a stream that says more
+	// the beginning is recorded, as one that was cut; the beginning of another answer
+	// cannot be read.
 	maxCapture = 8 << 20
 )
 
@@ -31,8 +31,10 @@ var (
 
 // capture is the writer of a client whose exchange is recorded. It keeps a copy of
 // what the client gets, within the recorder's bounds; the client notices nothing of
-// it. The request's goroutine writes to it; the recorder takes it when the answer
-// has gone out, or at the process's end while it is still being written.
+// it. A stream is read as it passes: what it says is a twentieth of its bytes, and
+// thousands are open at a time. The request's goroutine writes to it; the recorder takes
+// it when the answer has gone out, or at the process's end while it is still being
+// written.
 type capture struct {
 	http.ResponseWriter
 	recorder  *recorder
@@ -48,10 +50,12 @@ type capture struct {
 	underway  member[*capture]
 
 	mu        sync.Mutex
-	pieces    []*[]byte // guarded by mu, as all below
-	size      int       // bytes in pieces
-	total     int64     // bytes that the client got
-	sum       hash.Hash // of them, SHA-256, once they are more than are kept
+	pieces    []*[]byte      // guarded by mu, as all below
+	size      int            // bytes in pieces
+	reader    *openai.Reader // of a stream, which has no pieces, or nil
+	room      int64          // bytes reserved for reader
+	full      bool           // no more is kept
+	total     int64          // bytes that the client got
 	status    int
 	media     string // Content-Type
 	encoding  string // Content-Encoding
@@ -83,6 +87,15 @@ func (c *capture) begin(status int) {
 	h := c.Header()
 	c.status, c.media, c.encoding = status, firstOf(h["Content-Type"]), firstOf(h["Content-Encoding"])
 	c.instance = firstOf(h["X-Ai-Gateway-Upstream"])
+	if c.encoding == "" && c.isStream() {
+		c.reader = openai.NewReader(c.dialect, 2*maxCapture) // it is full before
+	}
+}
+
+// isStream reports whether the answer is a stream of events.
+func (c *capture) isStream() bool {
+	media, _, _ := strings.Cut(c.media, ";")
+	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
 }
 
 // firstOf is [http.Header.Get] for a name in canonical form.
@@ -116,8 +129,12 @@ func (c *capture) keep(p []byte) {
 		c.firstByte = clock()
 	}
 	c.total += int64(len(p))
+	if c.reader != nil {
+		c.read(p)
+		return
+	}
 	for len(p) > 0 && c.lost == "" && c.size < maxCapture {
-		last := c.room()
+		last := c.piece()
 		if last == nil {
 			return
 		}
@@ -126,19 +143,31 @@ func (c *capture) keep(p []byte) {
 		c.size += n
 		p = p[n:]
 	}
-	if len(p) > 0 && c.lost == "" {
-		if c.sum == nil {
-			c.sum = sha256.New()
-			for _, piece := range c.pieces {
-				c.sum.Write(*piece)
-			}
-		}
-		c.sum.Write(p)
-	}
+	c.full = c.full || len(p) > 0
 }
 
-// room returns a piece with room in it, or nil if the recorder has no memory left.
-func (c *capture) room() *[]byte {
+// read reads the next piece of a stream. The caller holds mu.
+func (c *capture) read(p []byte) {
+	if c.full {
+		return
+	}
+	c.reader.Write(p)
+	held := int64(c.reader.Held())
+	c.full = held >= maxCapture
+	if held <= c.room {
+		return
+	}
+	more := (held - c.room + firstPiece - 1) / firstPiece * firstPiece
+	if !c.recorder.reserve(more) {
+		c.lost = dropMemory
+		c.free()
+		return
+	}
+	c.room += more
+}
+
+// piece returns a piece with room in it, or nil if the recorder has no memory left.
+func (c *capture) piece() *[]byte {
 	if n := len(c.pieces); n > 0 && len(*c.pieces[n-1]) < cap(*c.pieces[n-1]) {
 		return c.pieces[n-1]
 	}
@@ -169,6 +198,10 @@ func (c *capture) free() {
 		pool.Put(piece)
 	}
 	c.pieces, c.size = nil, 0
+	if c.room > 0 {
+		c.recorder.giveBack(c.room)
+	}
+	c.reader, c.room = nil, 0
 }
 
 // captureEnd is how an exchange ended.
@@ -218,8 +251,8 @@ func (c *capture) release() {
 	c.body.release()
 }
 
-// reader reads what was kept of a taken capture.
-func (c *capture) reader() io.Reader {
+// compressed reads what was kept of a taken capture that is compressed.
+func (c *capture) compressed() io.Reader {
 	if len(c.pieces) == 1 {
 		return bytes.NewReader(*c.pieces[0])
 	}

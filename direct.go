@@ -118,21 +118,33 @@ func (x *exchange) answer(w http.ResponseWriter, res *http.Response) {
 	}
 }
 
-// copyBuffers holds the buffers of answers on their way.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+// copyBuffers holds the buffers of answers on their way, pieceBuffers those of streams
+// whose pieces are short: many of these wait at a time.
+var (
+	copyBuffers  = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+	pieceBuffers = sync.Pool{New: func() any { b := make([]byte, pieceSize); return &b }}
+)
+
+// pieceSize is also what a connection to an instance reads at a time.
+const pieceSize = 4 << 10
 
 // copy copies the body of an answer, and flushes every piece of one whose end is
 // not known.
 func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() error) error {
-	buffer := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buffer)
+	unknown := res.ContentLength < 0
+	pool := &copyBuffers
+	if unknown {
+		pool = &pieceBuffers
+	}
+	buffer := pool.Get().(*[]byte)
+	defer func() { pool.Put(buffer) }()
 	for {
 		n, err := res.Body.Read(*buffer)
 		if n > 0 {
 			if _, werr := w.Write((*buffer)[:n]); werr != nil {
 				return werr
 			}
-			if res.ContentLength < 0 {
+			if unknown {
 				if werr := flush(); werr != nil && !errors.Is(werr, http.ErrNotSupported) {
 					return werr
 				}
@@ -143,6 +155,13 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 		}
 		if err != nil {
 			return err
+		}
+		if full := n == len(*buffer); unknown && full != (pool == &copyBuffers) {
+			pool.Put(buffer)
+			if pool = &pieceBuffers; full {
+				pool = &copyBuffers
+			}
+			buffer = pool.Get().(*[]byte)
 		}
 	}
 }

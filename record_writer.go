@@ -162,8 +162,8 @@ func (s *scribe) write(c *capture) {
 	if c.ending.usage.source != usageUnknown {
 		x.Usage, x.Estimated = &c.ending.usage.Usage, c.ending.usage.source == usageEstimated
 	}
-	if c.sum != nil {
-		x.Bytes, x.Sum = c.total, c.sum.Sum(nil)
+	if c.full {
+		x.Bytes = c.total
 	}
 	b.buffer, s.records, err = s.projector.Append(b.buffer, &x, s.records[:0])
 	if err != nil {
@@ -307,36 +307,34 @@ func (s *scribe) keepPast(ctx context.Context, now *recordSettings) {
 	}
 }
 
-// plainAnswer reads an answer that is not compressed, where it lies.
-func (c *capture) plainAnswer(stream bool) openai.Answer {
-	if !stream {
-		var whole []byte
-		if len(c.pieces) == 1 {
-			whole = *c.pieces[0]
-		} else {
-			whole = make([]byte, 0, c.size)
-			for _, piece := range c.pieces {
-				whole = append(whole, *piece...)
-			}
+var errLongAnswer = errors.New("answer is longer than is kept of one")
+
+// plainAnswer reads an answer that is neither compressed nor a stream, where it lies.
+func (c *capture) plainAnswer() openai.Answer {
+	var whole []byte
+	if len(c.pieces) == 1 {
+		whole = *c.pieces[0]
+	} else {
+		whole = make([]byte, 0, c.size)
+		for _, piece := range c.pieces {
+			whole = append(whole, *piece...)
 		}
-		return openai.ReadBodyInPlace(c.dialect, whole, maxCapture)
 	}
-	r := openai.NewReader(c.dialect, maxCapture)
-	for _, piece := range c.pieces {
-		r.Write(*piece)
-	}
-	r.Close()
-	return r.Answer()
+	return openai.ReadBodyInPlace(c.dialect, whole, maxCapture)
 }
 
 // answer reads what the client got.
 func (c *capture) answer() (openai.Answer, error) {
-	media, _, _ := strings.Cut(c.media, ";")
-	stream := strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
-	if c.encoding == "" {
-		return c.plainAnswer(stream), nil
+	switch {
+	case c.reader != nil:
+		c.reader.Close()
+		return c.reader.Answer(), nil
+	case c.encoding == "" && c.full:
+		return openai.Answer{}, errLongAnswer
+	case c.encoding == "":
+		return c.plainAnswer(), nil
 	}
-	body := c.reader()
+	body := c.compressed()
 	switch encoding := strings.ToLower(strings.TrimSpace(c.encoding)); encoding {
 	case "identity":
 	case "gzip", "x-gzip":
@@ -359,7 +357,7 @@ func (c *capture) answer() (openai.Answer, error) {
 	default:
 		return openai.Answer{}, errors.New("unknown Content-Encoding")
 	}
-	if !stream {
+	if !c.isStream() {
 		var whole bytes.Buffer
 		// A compressed answer that was cut is read as far as it goes.
 		_, _ = io.Copy(&whole, io.LimitReader(body, maxCapture+1))

@@ -2,7 +2,7 @@ package aigateway
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -104,7 +104,8 @@ func TestRecorderMemory(t *testing.T) {
 }
 
 // TestRecordLongAnswer guards row D11: the client gets all of an answer that is
-// longer than what a record may hold, and the record has its beginning.
+// longer than what a record may hold, and the record has its beginning. A stream whose
+// text alone fits is recorded whole.
 func TestRecordLongAnswer(t *testing.T) {
 	const size = 12 << 20
 	w := startWitness(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -123,9 +124,58 @@ func TestRecordLongAnswer(t *testing.T) {
 	if n := len(r.talk()); n < 6<<20 || n > maxCapture || !strings.Contains(r.Meta, `"status":"truncated"`) {
 		t.Errorf("record has %d bytes, %s", n, r.Meta)
 	}
-	want := fmt.Sprintf(`"truncated":true,"bytes":%d,"sha256":"%x"`, len(body), sha256.Sum256([]byte(body)))
-	if !strings.Contains(r.Meta, want) {
+	if want := fmt.Sprintf(`"truncated":true,"bytes":%d}`, len(body)); !strings.HasSuffix(r.Meta, want) {
 		t.Errorf("got meta %s, want %s in it", r.Meta, want)
+	}
+}
+
+// TestRecordLongPlainAnswer guards row D11 for an answer in one piece, of which the
+// beginning cannot be read: it is counted.
+func TestRecordLongPlainAnswer(t *testing.T) {
+	answer := `{"choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("y", 12<<20) + `"},"finish_reason":"stop"}]}`
+	w := startWitness(t, func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, answer) })
+	g := startGateway(t, fleetOf(w.URL+"/v1"))
+	status, body := g.post(t, chatPath, `{"model":"m","messages":[{"role":"user","content":"hi"}]}`)
+	if status != http.StatusOK || body != answer {
+		t.Errorf("client got status %d and %d bytes, want all %d", status, len(body), len(answer))
+	}
+	rec := g.store.snapshot().recorder
+	eventually(t, "the answer to be counted", func() bool { return rec.report().Dropped[dropUnreadable] == 1 })
+}
+
+// TestRecordManyEvents guards that of a stream the text counts, not its events: one of
+// 12 MiB that says little is recorded whole, and holds little memory meanwhile.
+func TestRecordManyEvents(t *testing.T) {
+	const events = 24 << 10
+	release := make(chan struct{})
+	w := startWitness(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		for range events {
+			fmt.Fprintf(rw, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"yes \"}}],\"system_fingerprint\":\"%s\"}\n\n", strings.Repeat("f", 512-90))
+		}
+		http.NewResponseController(rw).Flush()
+		<-release
+		io.WriteString(rw, whole1)
+	})
+	g := startGateway(t, fleetOf(w.URL+"/v1"))
+	answer := g.later(t, context.Background(), chat(`,"stream":true`))
+	rec := g.store.snapshot().recorder
+	eventually(t, "all events to be read", func() bool {
+		captures := rec.active.all()
+		if len(captures) != 1 {
+			return false
+		}
+		captures[0].mu.Lock()
+		defer captures[0].mu.Unlock()
+		return captures[0].total >= events*500
+	})
+	if held := rec.memory.Load(); held > 256<<10 {
+		t.Errorf("%d bytes are held of a text of %d", held, 4*events)
+	}
+	close(release)
+	wantWhole(t, <-answer)
+	if r := g.waitRecords(t, mainFolder, 1)[0]; len(r.talk()) < 4*events {
+		t.Errorf("record has %d bytes of text, want %d; %s", len(r.talk()), 4*events, r.Meta)
 	}
 }
 

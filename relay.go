@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/openai"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/splice"
@@ -36,9 +35,6 @@ type relay struct {
 	cutter  openai.Cutter  // in use if the attempt asks for the usage
 }
 
-// heldBuffers holds the buffers of relays.
-var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
-
 func (a *attempt) newRelay(res *http.Response) *relay {
 	a.relay = relay{attempt: a, inner: res.Body, end: whole}
 	a.exchange.meter = meter{}
@@ -50,7 +46,7 @@ func (a *attempt) newRelay(res *http.Response) *relay {
 func (rl *relay) hold() error {
 	a := rl.attempt
 	rl.stream = openai.NewStream(a.exchange.route.stream, a.exchange.severalChoices())
-	rl.held = heldBuffers.Get().(*[]byte)
+	rl.held = pieceBuffers.Get().(*[]byte)
 	buf, n := *rl.held, 0
 	for {
 		m, err := rl.read(buf[n:])
@@ -96,7 +92,7 @@ func (rl *relay) hold() error {
 // peek reads the first piece of an answer of unknown length: one that is empty,
 // or breaks at once, need not be the client's.
 func (rl *relay) peek() error {
-	rl.held = heldBuffers.Get().(*[]byte)
+	rl.held = pieceBuffers.Get().(*[]byte)
 	n, err := rl.read(*rl.held)
 	rl.attempt.exchange.working = clock()
 	rl.keepTail((*rl.held)[:n])
@@ -169,6 +165,7 @@ func (rl *relay) Read(p []byte) (int, error) {
 		if rl.failed != nil {
 			return rl.close(p, rl.failed)
 		}
+		rl.unhold()
 		n, err := rl.read(p)
 		rl.failed = err
 		rl.keepTail(p[:n])
@@ -314,12 +311,7 @@ func (rl *relay) Close() error {
 	if a := rl.attempt; rl.stream != nil && !a.settled && a.answered > 0 { // the client has left
 		rl.readUsage()
 	}
-	if rl.held != nil {
-		if cap(*rl.held) <= maxHeld {
-			heldBuffers.Put(rl.held)
-		}
-		rl.held, rl.rest = nil, nil
-	}
+	rl.unhold()
 	rl.endPace()
 	if rl.tail != nil {
 		*rl.tail = (*rl.tail)[:0]
@@ -331,6 +323,17 @@ func (rl *relay) Close() error {
 		rl.stream = nil
 	}
 	return rl.inner.Close()
+}
+
+// unhold gives the buffer back of which all has been given.
+func (rl *relay) unhold() {
+	if rl.held == nil {
+		return
+	}
+	if len(*rl.held) == pieceSize {
+		pieceBuffers.Put(rl.held)
+	}
+	rl.held, rl.rest = nil, nil
 }
 
 // choices is how many choices an answer may have.

@@ -31,7 +31,7 @@ type comparison struct {
 	json       io.Writer // of runs as lines; nil for none
 	runs       []measured
 	faults     int64    // answers that were wrong or failed
-	left       []string // scenarios that the machine does not allow, and why
+	less       []string // scenarios with less load than meant, and why
 }
 
 // entrant is a candidate in front of a fleet.
@@ -87,17 +87,13 @@ func compare(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	c.scenarios = slices.DeleteFunc(c.scenarios, func(s scenario) bool {
-		if s.files() > files {
-			c.left = append(c.left, fmt.Sprintf("%s is left out: it takes a proxy %d open files, and the limit is %d (ulimit -n)", s.name, s.files(), files))
+	for i := range c.scenarios {
+		if s := &c.scenarios[i]; s.fit(files) {
+			c.less = append(c.less, fmt.Sprintf("%s has %d streams: the limit of open files is %d (ulimit -n)", s.name, s.load.Connections, files))
 		}
-		return s.files() > files
-	})
-	for _, why := range c.left {
-		fmt.Fprintln(os.Stderr, why)
 	}
-	if len(c.scenarios) == 0 {
-		return errors.New("no scenario is left")
+	for _, why := range c.less {
+		fmt.Fprintln(os.Stderr, why)
 	}
 	for i := range c.candidates {
 		c.candidates[i].flush = *flush
@@ -179,7 +175,7 @@ func (c *comparison) run(ctx context.Context) error {
 	if err := summarize(c.scenarios, c.entrants, c.runs).write(os.Stdout); err != nil {
 		return err
 	}
-	for _, why := range c.left {
+	for _, why := range c.less {
 		fmt.Printf("\n%s\n", why)
 	}
 	if c.faults > 0 {

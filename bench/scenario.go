@@ -33,8 +33,16 @@ func (s scenario) unit() string {
 	return "request"
 }
 
-// files is about how many files a proxy has open at once.
-func (s scenario) files() int { return 2*s.load.Connections + 200 }
+// fit makes a scenario's load one that a proxy with so many open files can take: two
+// for each connection, and some of its own. It reports whether that is less.
+func (s *scenario) fit(files int) (less bool) {
+	most := (files - 60) / 2
+	if s.load.Connections <= most {
+		return false
+	}
+	s.load.Connections = most
+	return true
+}
 
 // count returns how many units a run counted.
 func (s scenario) count(r load.Result) float64 {

@@ -46,6 +46,9 @@ func (r *Reader) Write(p []byte) {
 	r.splitter.Write(p, r.yield)
 }
 
+// Held returns about how many bytes it holds of what has come.
+func (r *Reader) Held() int { return r.building.size + r.building.size/4 + r.splitter.Held() }
+
 // Close takes the end of the stream. An event that lacks only its blank line
 // counts, though the official clients drop it: some servers leave the line out.
 func (r *Reader) Close() { r.splitter.Close(r.yield) }

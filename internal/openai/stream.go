@@ -17,6 +17,8 @@ const (
 	// the last chunk of a choice and a usage chunk behind it are below 1 KB, OpenAI's
 	// verdict of moderation behind that is below 3 KB.
 	keptTail = 3 << 10
+	// tailSize is the room for it: thousands of streams wait at a time.
+	tailSize = keptTail + 1<<10
 	// maxTail is how long an event may be for the tail to hold the whole of it:
 	// errors quote what the model wrote, some servers repeat the answer at its end.
 	maxTail = 64 << 10
@@ -63,7 +65,7 @@ func NewStream(d Dialect, several bool) *Stream {
 	s := streams.Get().(*Stream)
 	tail := s.tail
 	*s = Stream{dialect: d, every: several, splitter: sse.NewSplitter(maxEvent), choices: s.choices[:0]}
-	if cap(tail) <= 2*keptTail {
+	if cap(tail) <= tailSize {
 		s.tail = tail[:0]
 	}
 	return s

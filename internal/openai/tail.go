@@ -43,7 +43,7 @@ func isLineEnd(c byte) bool { return c == '\n' || c == '\r' }
 func (s *Stream) keep(p []byte) {
 	s.fresh = true
 	if cap(s.tail) == 0 {
-		s.tail = make([]byte, 0, 2*keptTail)
+		s.tail = make([]byte, 0, tailSize)
 	}
 	if len(p) > keptTail {
 		if at := behindBlankLine(p[:len(p)-keptTail]); at > 0 {

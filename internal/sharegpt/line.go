@@ -1,7 +1,6 @@
 package sharegpt
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"strconv"
 
@@ -119,9 +118,8 @@ func (p *Projector) appendMeta(dst []byte, x *Exchange, c *openai.Choice, r *Rec
 	if x.Outcome != "" {
 		text(`,"outcome":`, x.Outcome)
 	}
-	if x.Sum != nil {
+	if x.Bytes > 0 {
 		count(`,"truncated":true,"bytes":`, x.Bytes)
-		text(`,"sha256":`, hex.EncodeToString(x.Sum))
 	}
 	return append(dst, '}')
 }

@@ -72,10 +72,9 @@ type Exchange struct {
 	// before it; nil for nothing. Estimated says that it is no count.
 	Usage     *openai.Usage
 	Estimated bool
-	// Bytes and Sum are the length and the SHA-256 of what the client got, if only
-	// its beginning was kept for Answer; else they are zero.
+	// Bytes is the length of what the client got, if only its beginning was kept for
+	// Answer; else it is zero.
 	Bytes int64
-	Sum   []byte
 }
 
 // RecordRaw says when a record holds the exact request and answer.

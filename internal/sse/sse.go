@@ -100,6 +100,9 @@ func (s *Splitter) Idle() bool {
 	return s.started && !s.cr && len(s.line) == 0 && len(s.name) == 0 && !s.hasData && !s.failed
 }
 
+// Held returns how many bytes of an event that has begun are kept.
+func (s *Splitter) Held() int { return len(s.line) + len(s.name) + len(s.data) }
+
 // skipMark drops a byte order mark, which may come in pieces.
 func (s *Splitter) skipMark(p []byte) []byte {
 	const mark = "\xef\xbb\xbf"
