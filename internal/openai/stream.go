@@ -3,9 +3,11 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/sse"
 )
 
@@ -209,50 +211,90 @@ func (s *Stream) fail(status int) {
 	}
 }
 
-// chunk is an event of [Chat] or [Completions].
-type chunk struct {
-	Error   json.RawMessage `json:"error"`
-	Object  string          `json:"object"`
-	Choices []struct {
-		Index        int                        `json:"index"`
-		Text         string                     `json:"text"`
-		Delta        map[string]json.RawMessage `json:"delta"`
-		FinishReason string                     `json:"finish_reason"`
-	} `json:"choices"`
-}
-
+// readChunk reads an event of [Chat] or [Completions].
 func (s *Stream) readChunk(data []byte) {
 	s.noteUsage(data, 1)
-	var c chunk
-	err := json.Unmarshal(data, &c)
-	// Decoding is content with "Error" too, which no server sends.
-	if bytes.Contains(data, errorWord) && (!empty(c.Error) || c.Object == "error") {
+	if !json.Valid(data) {
+		s.begun = true // whatever it is, it is for the client to judge
+		return
+	}
+	if data = rawjson.Trim(data); !rawjson.IsObject(data) {
+		s.begun = s.begun || !rawjson.IsNull(data)
+		return
+	}
+	var choices []byte
+	failed := false
+	for m := rawjson.Object(data); m.Next(); {
+		switch string(m.Key) {
+		case "error":
+			failed = failed || !empty(m.Value)
+		case "object":
+			failed = failed || string(m.Value) == `"error"`
+		case "choices":
+			choices = m.Value
+		}
+	}
+	if failed {
 		s.fail(ErrorStatus(data))
 		return
 	}
-	s.begun = s.begun || err != nil // whatever it is, it is for the client to judge
-	if c.hasContent() {
+	content := false
+	for c := rawjson.Array(choices); c.Next(); {
+		content = s.readChoice(c.Value) || content
+	}
+	if content {
 		s.pieces++
 	}
-	for _, got := range c.Choices {
-		if got.Index < 0 || got.Index >= maxChoices {
-			continue
-		}
-		for len(s.choices) <= got.Index {
-			s.choices = append(s.choices, choice{})
-		}
-		ch := &s.choices[got.Index]
-		ch.seen = true
-		ch.finished = ch.finished || got.FinishReason != ""
-		s.begun = s.begun || ch.finished || got.Text != "" || hasContent(got.Delta)
-	}
+	s.begun = s.begun || len(choices) > 0 && !rawjson.IsArray(choices) && !rawjson.IsNull(choices)
 }
 
-// hasContent reports whether a chunk says something in any choice.
-func (c *chunk) hasContent() bool {
-	for n := range c.Choices {
-		if c.Choices[n].Text != "" || hasContent(c.Choices[n].Delta) {
-			return true
+// readChoice reads a choice of a chunk and reports whether it says something.
+func (s *Stream) readChoice(value []byte) (content bool) {
+	if !rawjson.IsObject(value) {
+		s.begun = s.begun || !rawjson.IsNull(value)
+		return false
+	}
+	index, finished := 0, false
+	for m := rawjson.Object(value); m.Next(); {
+		switch string(m.Key) {
+		case "index":
+			n, err := strconv.Atoi(string(m.Value))
+			if index = n; err != nil && !rawjson.IsNull(m.Value) {
+				s.begun = true
+			}
+		case "text":
+			content = content || !empty(m.Value)
+		case "delta":
+			content = content || hasContent(m.Value)
+		case "finish_reason":
+			finished = !empty(m.Value)
+		}
+	}
+	if index < 0 || index >= maxChoices {
+		return content
+	}
+	for len(s.choices) <= index {
+		s.choices = append(s.choices, choice{})
+	}
+	ch := &s.choices[index]
+	ch.seen = true
+	ch.finished = ch.finished || finished
+	s.begun = s.begun || ch.finished || content
+	return content
+}
+
+// chunkSays reports whether an event of [Chat] or [Completions] has content.
+func chunkSays(data []byte) bool {
+	for m := rawjson.Object(data); m.Next(); {
+		if string(m.Key) != "choices" {
+			continue
+		}
+		for c := rawjson.Array(m.Value); c.Next(); {
+			for m := rawjson.Object(c.Value); m.Next(); {
+				if string(m.Key) == "text" && !empty(m.Value) || string(m.Key) == "delta" && hasContent(m.Value) {
+					return true
+				}
+			}
 		}
 	}
 	return false
@@ -260,17 +302,17 @@ func (c *chunk) hasContent() bool {
 
 // hasContent reports whether a delta says more than whose turn it is. New
 // members for new kinds of content keep coming, so all that are not empty count.
-func hasContent(delta map[string]json.RawMessage) bool {
-	for name, value := range delta {
-		if name != "role" && !empty(value) {
+func hasContent(delta []byte) bool {
+	for m := rawjson.Object(delta); m.Next(); {
+		if string(m.Key) != "role" && !empty(m.Value) {
 			return true
 		}
 	}
-	return false
+	return !rawjson.IsObject(delta) && !rawjson.IsNull(delta)
 }
 
 // empty reports whether a member says nothing.
-func empty(value json.RawMessage) bool {
+func empty(value []byte) bool {
 	switch string(value) {
 	case "", "null", `""`, "[]", "{}", "false", "0":
 		return true

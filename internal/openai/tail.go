@@ -87,8 +87,7 @@ func (s *Stream) bareTail() (n int) {
 			break
 		}
 		if _, data, ok := bytes.Cut(event, dataField[:5]); ok && !bytes.Equal(bytes.TrimSpace(data), endMark) {
-			var c chunk
-			if json.Unmarshal(data, &c) != nil || c.hasContent() {
+			if !json.Valid(data) || chunkSays(data) {
 				break
 			}
 		}
