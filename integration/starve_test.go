@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,24 +106,42 @@ func starve(t *testing.T, stopped, running time.Duration, times int) (wrong stri
 	return ""
 }
 
-// ownWatch measures for how long this process, of which the instances are a part, does
-// not run.
+// ownWatch measures for how long this process, of which the instances are a part, lets
+// a peer wait for an answer of one byte: a timer would be on time where thousands of
+// answers wait.
 type ownWatch struct {
-	stop chan struct{}
+	conn net.Conn
 	gap  chan time.Duration
 }
 
 func watchOwn() *ownWatch {
-	w := &ownWatch{stop: make(chan struct{}), gap: make(chan time.Duration)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close() //nolint:errcheck // has served
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		panic(err)
+	}
+	peer, err := l.Accept()
+	if err != nil {
+		panic(err)
+	}
 	go func() {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
+		defer peer.Close()
+		io.Copy(peer, peer) //nolint:errcheck // until the watch ends
+	}()
+	w := &ownWatch{conn, make(chan time.Duration)}
+	go func() {
 		var longest time.Duration
-		for last := time.Now(); ; {
-			select {
-			case <-tick.C:
-				longest, last = max(longest, time.Since(last)), time.Now()
-			case <-w.stop:
+		for one := []byte{1}; ; time.Sleep(5 * time.Millisecond) { // the pace of the watch
+			began := time.Now()
+			_, err := conn.Write(one)
+			if err == nil {
+				_, err = io.ReadFull(conn, one)
+			}
+			if longest = max(longest, time.Since(began)); err != nil {
 				w.gap <- longest
 				return
 			}
@@ -132,7 +152,7 @@ func watchOwn() *ownWatch {
 
 // longest ends the watch.
 func (w *ownWatch) longest() time.Duration {
-	close(w.stop)
+	w.conn.Close()
 	return <-w.gap
 }
 

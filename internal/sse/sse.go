@@ -65,6 +65,10 @@ func (s *Splitter) Write(p []byte, yield func(Event)) {
 				continue
 			}
 		}
+		if n := s.whole(p, yield); n > 0 {
+			p = p[n:]
+			continue
+		}
 		end := LineEnd(p)
 		if end < 0 {
 			s.keep(p)
@@ -81,6 +85,23 @@ func (s *Splitter) Write(p []byte, yield func(Event)) {
 		}
 		s.field(line, yield)
 	}
+}
+
+var dataField = []byte("data: ")
+
+// whole yields the event that p begins with, if that is one line of data and the blank
+// line, as nearly all are, and returns their length. It does what the lines by themselves
+// would do, without a copy.
+func (s *Splitter) whole(p []byte, yield func(Event)) int {
+	if len(s.line) > 0 || len(s.name) > 0 || s.hasData || s.failed || !bytes.HasPrefix(p, dataField) {
+		return 0
+	}
+	end := bytes.IndexByte(p, '\n')
+	if end < 0 || end+1 == len(p) || p[end+1] != '\n' || end > s.limit || bytes.IndexByte(p[:end], '\r') >= 0 {
+		return 0
+	}
+	yield(Event{Data: p[len(dataField):end]})
+	return end + 2
 }
 
 // Close ends the stream: an event that has begun is yielded as unfinished.
