@@ -119,7 +119,7 @@ func watchOwn() *ownWatch {
 	if err != nil {
 		panic(err)
 	}
-	defer l.Close() //nolint:errcheck // has served
+	defer l.Close() // has served
 	conn, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		panic(err)
@@ -130,7 +130,7 @@ func watchOwn() *ownWatch {
 	}
 	go func() {
 		defer peer.Close()
-		io.Copy(peer, peer) //nolint:errcheck // until the watch ends
+		io.Copy(peer, peer) // until the watch ends
 	}()
 	w := &ownWatch{conn, make(chan time.Duration)}
 	go func() {
