@@ -20,6 +20,7 @@ type pattern struct {
 	before, after []byte
 	head          int     // length of the part of before in which digits may differ
 	from, to      int     // where in it they did differ last
+	foot          int     // length of the end of after in which digits may differ
 	text          *[]byte // what the string is added to, nil if there is no pattern
 
 	value   []byte // the string of the chunk being read
@@ -44,7 +45,7 @@ func (p *pattern) learn(data []byte) {
 		at := cap(data) - cap(p.value)
 		p.before = append(p.before[:0], data[:at+1]...)
 		p.after = append(p.after[:0], data[at+len(p.value)-1:]...)
-		p.text, p.head, p.from, p.to = p.into, headOf(p.before), 0, 0
+		p.text, p.head, p.from, p.to, p.foot = p.into, headOf(p.before), 0, 0, footOf(p.after)
 	}
 	p.value, p.into, p.spoiled = nil, nil, false
 }
@@ -62,6 +63,16 @@ func headOf(before []byte) int {
 	return at
 }
 
+// footOf returns how much of a chunk's end stands behind its choices and all else that
+// is no scalar: times, counts of milliseconds.
+func footOf(after []byte) int {
+	foot := after[bytes.LastIndexByte(after, ']')+1:]
+	if len(foot) == len(after) || bytes.IndexByte(foot, '{') >= 0 || bytes.Count(foot, []byte("}")) != 1 || bytes.Contains(foot, errorWord) {
+		return 0
+	}
+	return len(foot)
+}
+
 // begins reports whether data begins as the pattern does, digits in the head aside.
 func (p *pattern) begins(data []byte) bool {
 	if bytes.HasPrefix(data, p.before) {
@@ -73,8 +84,22 @@ func (p *pattern) begins(data []byte) bool {
 	if p.to == 0 || !bytes.Equal(data[:p.from], p.before[:p.from]) || !bytes.Equal(data[p.to:p.head], p.before[p.to:p.head]) {
 		p.from, p.to = difference(data[:p.head], p.before[:p.head])
 	}
-	for i, c := range p.before[p.from:p.to] {
-		if d := data[p.from+i]; c != d && (!isDigit(c) || !isDigit(d)) {
+	return alike(p.before, data, p.from, p.to)
+}
+
+// ends reports whether data, which is not shorter, ends as the pattern does, digits in
+// the foot aside.
+func (p *pattern) ends(data []byte) bool {
+	data = data[len(data)-len(p.after):]
+	foot := len(p.after) - p.foot
+	return bytes.Equal(data[:foot], p.after[:foot]) && alike(p.after, data, foot, len(data))
+}
+
+// alike reports whether a and b, from one place to another, differ in digits alone, none
+// of which makes a number of b begin with 0.
+func alike(a, b []byte, from, to int) bool {
+	for i := from; i < to; i++ {
+		if a[i] != b[i] && (!isDigit(a[i]) || !isDigit(b[i]) || b[i] == '0' && (i == 0 || !isDigit(b[i-1]) && b[i-1] != '.')) {
 			return false
 		}
 	}
@@ -98,7 +123,7 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 // has changed.
 func (p *pattern) read(b *building, data []byte) bool {
 	n := len(data) - len(p.before) - len(p.after)
-	if p.text == nil || n < 0 || !bytes.HasSuffix(data, p.after) || !p.begins(data) {
+	if p.text == nil || n < 0 || !p.ends(data) || !p.begins(data) {
 		return false
 	}
 	inside := data[len(p.before):][:n]

@@ -271,6 +271,9 @@ func FuzzPattern(f *testing.F) {
 	f.Add(`{"choices":[{"delta":{"content":"%"}},{"index":1,"delta":{"content":"x"}}]}`, `a|b`)
 	f.Add(`{"choices":[{"delta":{"content":"x","content":"%"},"delta":{"content":"%"}}]}`, `a|b`)
 	f.Add(`{"choices":[{"delta":{"content":"%","tool_calls":[{"index":0,"function":{"arguments":"y"}}]}}]}`, `a|b`)
+	f.Add(`{"created":%,"choices":[{"delta":{"content":"%"}}],"ns":%}`, `10|11|21|09|1|0`)
+	f.Add(`{"choices":[{"delta":{"content":"%"}}],"usage":%}`, `1|2|3`)
+	f.Add(`{"choices":[{"delta":{"content":"%"}}],"x":[1],"model":"%","error":%}`, `1|2|3`)
 	f.Fuzz(func(t *testing.T, template, words string) {
 		var b bytes.Buffer
 		for word := range strings.SplitSeq(words, "|") {
@@ -283,6 +286,34 @@ func FuzzPattern(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPatternOfTimes checks that chunks have a pattern whose times go on, before and
+// behind what they say.
+func TestPatternOfTimes(t *testing.T) {
+	r := NewReader(Chat, limit)
+	var first string
+	for n := range 20 {
+		fmt.Fprintf(writer(r.Write), "data: {\"created\":%d,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}],\"ns\":%d,\"gap\":1.%d}\n\n", 100+n, 18+n, n%10)
+		if n == 0 {
+			first = string(r.pattern.after)
+		}
+		if got := string(r.pattern.after); got != first {
+			t.Errorf("chunk %d has been read in full: got the pattern %q, want %q", n, got, first)
+		}
+	}
+	r.Close()
+	if got := r.Answer(); got.Choices[0].Content != strings.Repeat("a", 20) {
+		t.Errorf("got %s", describe(got))
+	}
+}
+
+// writer makes a function an io.Writer.
+type writer func([]byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 // TestPatternIsOfTheLast checks that a pattern ends with the chunk that does not
