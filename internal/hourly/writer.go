@@ -15,7 +15,7 @@
 //
 // # What a reader of the files may rely on
 //
-// Every line is whole: lines are written with one write(2) each or many at a time,
+// Every line is whole: lines are written with one write(2) or writev(2) each or many at a time,
 // never across a rest. What a full disk or a killed process leaves of a line is cut
 // off, at once or before the next line, and kept in the folder torn if nobody knows
 // what it was. A file has one writer: it is locked with flock(2), and a second
