@@ -58,10 +58,15 @@ var errDone = &deadlineError{"done"}
 // long before anybody noticed. The instance is not to blame.
 var errLate = &deadlineError{reasonTotal}
 
+// lastLook is how long before a deadline the watch looks for the first time. A process
+// that had no processor at that time, or slept, gets twice of what it has lost, and each
+// has so much time to read what came meanwhile.
+func lastLook(limit time.Duration) time.Duration { return min(time.Second, limit/4) }
+
 // late reports whether a timer fired so long after it was due that the process
 // slept, or had no processor: then it says nothing about an instance, whose bytes
-// may have come meanwhile. Short limits are late at twice their time.
-func late(by, limit time.Duration) bool { return by > min(limit, time.Second) }
+// may have come meanwhile.
+func late(by, limit time.Duration) bool { return by > lastLook(limit)/4 }
 
 // ender is what ends an attempt's connection, for a cause.
 type ender interface{ end(cause error) }
@@ -88,6 +93,8 @@ type watchdog struct {
 	why   reason        // of the phase's deadline
 	limit time.Duration // of the phase; 0 for none
 	due   time.Duration // reading of the clock; for reasonStall it moves with waiting
+	// looked is whether the last look before due has been taken.
+	looked bool
 	// saved are why, limit and due of the phase that a handshake interrupts.
 	saved     func()
 	connected bool
@@ -101,7 +108,7 @@ func (w *watchdog) begin(now time.Duration, why reason, limit time.Duration) {
 	if w.stopped {
 		return
 	}
-	w.why, w.limit, w.due = why, limit, now+limit
+	w.why, w.limit, w.due, w.looked = why, limit, now+limit, false
 	w.arm(now)
 }
 
@@ -115,8 +122,8 @@ func (w *watchdog) handshake(now, limit time.Duration) {
 		return
 	}
 	why, before, due := w.why, w.limit, w.due
-	w.saved = func() { w.why, w.limit, w.due = why, before, due }
-	w.why, w.limit, w.due = reasonTLSTimeout, limit, now+limit
+	w.saved = func() { w.why, w.limit, w.due, w.looked = why, before, due, false }
+	w.why, w.limit, w.due, w.looked = reasonTLSTimeout, limit, now+limit, false
 	w.arm(now)
 }
 
@@ -137,8 +144,8 @@ func (w *watchdog) connects(now time.Duration) {
 // as moving it costs more than looking once too often.
 func (w *watchdog) arm(now time.Duration) {
 	next := w.total
-	if w.limit > 0 && (next == 0 || w.due < next) {
-		next = w.due
+	if w.limit > 0 && (next == 0 || w.look() < next) {
+		next = w.look()
 	}
 	if next == 0 || w.next > now && w.next <= next {
 		return
@@ -151,6 +158,14 @@ func (w *watchdog) arm(now time.Duration) {
 	}
 }
 
+// look is when to look at the phase next.
+func (w *watchdog) look() time.Duration {
+	if w.looked || w.why == errDone.why {
+		return w.due
+	}
+	return w.due - lastLook(w.limit)
+}
+
 // fire ends the attempt, or finds that it is not time yet.
 func (w *watchdog) fire() {
 	w.mu.Lock()
@@ -159,6 +174,7 @@ func (w *watchdog) fire() {
 		return
 	}
 	now := clock()
+	by := now - w.next
 	w.next = 0
 	if w.total > 0 && now >= w.total {
 		if late(now-w.total, time.Second) {
@@ -174,24 +190,32 @@ func (w *watchdog) fire() {
 		return
 	}
 	if w.why == reasonStall {
-		since := now
-		if waiting := w.waiting.Load(); waiting != 0 {
-			since = time.Duration(waiting)
-		}
-		w.due = max(w.due, since+w.limit)
+		w.hears(now)
 	}
 	switch {
-	case now < w.due:
-	case late(now-w.due, w.limit) && w.why != errDone.why:
-		w.due = now + w.limit
+	case now < w.look():
 	case w.why == errDone.why:
 		w.ends.end(errDone)
 		return
+	case !w.looked || late(by, w.limit):
+		w.looked = true
+		w.due = max(w.due, now+max(lastLook(w.limit), min(2*by, w.limit)))
 	default:
 		w.ends.end(&deadlineError{w.why})
 		return
 	}
 	w.arm(now)
+}
+
+// hears moves the deadline of silence behind the last piece that came.
+func (w *watchdog) hears(now time.Duration) {
+	since := now
+	if waiting := w.waiting.Load(); waiting != 0 {
+		since = time.Duration(waiting)
+	}
+	if due := since + w.limit; due > w.due {
+		w.due, w.looked = due, false
+	}
 }
 
 // stop ends the watch.
