@@ -9,18 +9,21 @@ type lines struct {
 	count int
 }
 
-// measure counts them and reports whether they are whole lines.
+// measure counts them and reports whether they are whole lines. It looks into the parts
+// that end one, which are short where the others are long.
 func (l *lines) measure() bool {
-	for i, p := range l.parts {
+	open := true
+	for _, p := range l.parts {
 		l.size += len(p)
-		switch at := bytes.IndexByte(p, '\n'); {
-		case at < 0 && i+1 == len(l.parts), at >= 0 && at != len(p)-1:
-			return false
-		case at >= 0:
-			l.count++
+		if open = len(p) == 0 || p[len(p)-1] != '\n'; open {
+			continue
 		}
+		if bytes.IndexByte(p, '\n') != len(p)-1 {
+			return false
+		}
+		l.count++
 	}
-	return l.count > 0
+	return !open
 }
 
 // whole returns how many of the first n bytes are whole lines, and their number.

@@ -66,7 +66,7 @@ func TestAppendParts(t *testing.T) {
 }
 
 func TestAppendPartsRefuses(t *testing.T) {
-	for _, parts := range [][]string{{}, {""}, {"a"}, {"a\n", "b"}, {"a\nb\n"}, {"a", "\n\n"}, {"a\nb", "c\n"}, {"a\n", ""}} {
+	for _, parts := range [][]string{{}, {""}, {"a"}, {"a\n", "b"}, {"a\nb\n"}, {"a", "\n\n"}, {"a", "b\nc\n"}, {"a\n", ""}} {
 		w := New(Options{Root: "/data", FS: newDisk()})
 		var list [][]byte
 		for _, p := range parts {

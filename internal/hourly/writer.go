@@ -137,7 +137,8 @@ func (w *Writer) Append(name Series, line []byte, now time.Time) error {
 }
 
 // AppendParts is [Writer.Append] for lines that lie about in parts: each line ends with
-// a part that ends in its line feed. What is longer than 256 KiB together is written
+// a part that ends in its line feed, and has no other one, which is not looked for in the
+// parts before. What is longer than 256 KiB together is written
 // with one call, in which a killed process could tear a line from 1 MiB on.
 //
 // The number is that of the lines that are taken, the first ones: all without an error.

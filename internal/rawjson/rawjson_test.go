@@ -106,6 +106,9 @@ func FuzzText(f *testing.F) {
 		if strict, _ = AppendUnescaped(nil, inside); !bytes.Equal(AppendRecoded(nil, inside), AppendEscaped(nil, strict)) {
 			t.Fatalf("AppendRecoded(%q): got %q, want %q", inside, AppendRecoded(nil, inside), AppendEscaped(nil, strict))
 		}
+		if got, want := Canonical(inside), CanonicalLength(inside) == len(inside); got != want {
+			t.Fatalf("Canonical(%q): got %v, want %v", inside, got, want)
+		}
 		compact := AppendCompact(nil, b, nil)
 		if !json.Valid(b) {
 			return
@@ -153,6 +156,9 @@ func TestAppendRecoded(t *testing.T) {
 		decoded, _ := AppendUnescaped(nil, s)
 		if got, want := AppendRecoded(nil, s), AppendEscaped(nil, decoded); !bytes.Equal(got, want) || !json.Valid([]byte(`"`+string(got)+`"`)) {
 			t.Fatalf("%q: got %q, want %q", s, got, want)
+		}
+		if got, want := Canonical(s), CanonicalLength(s) == len(s); got != want || got && !bytes.Equal(AppendRecoded(nil, s), s) {
+			t.Fatalf("%q: got canonical %v, want %v", s, got, want)
 		}
 	})
 }

@@ -1,9 +1,12 @@
 package rawjson
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
+
+	"github.com/segmentio/asm/ascii"
 )
 
 // AppendRecoded appends s, the inside of a JSON string, as the inside of one in the
@@ -54,8 +57,26 @@ func appendEscaped(dst, s []byte) (_, rest []byte) {
 	}
 }
 
-// Canonical reports whether s, the inside of a JSON string, is in the canonical form.
-func Canonical(s []byte) bool { return CanonicalLength(s) == len(s) }
+// Canonical reports whether s, the inside of a JSON string, is in the canonical form. It
+// is made for a long s that is: English is looked through by vector instructions.
+func Canonical(s []byte) bool {
+	if !ascii.ValidPrint(s) {
+		return CanonicalLength(s) == len(s)
+	}
+	for {
+		at := bytes.IndexByte(s, '\\')
+		if at < 0 {
+			return true
+		}
+		if s = s[at+1:]; len(s) == 0 || !keptEscape(s[0]) {
+			return false
+		}
+		s = s[1:]
+	}
+}
+
+// keptEscape reports whether the canonical form has the escape of a backslash and c.
+func keptEscape(c byte) bool { return simple[c] != 0 && c != '/' }
 
 // CanonicalLength returns the length of the longest beginning of s, the inside of a JSON
 // string, that is in the canonical form.
@@ -85,7 +106,7 @@ func CanonicalLength(s []byte) int {
 		}
 		switch c := s[i]; {
 		case c == '\\':
-			if i+1 == len(s) || simple[s[i+1]] == 0 || s[i+1] == '/' {
+			if i+1 == len(s) || !keptEscape(s[i+1]) {
 				return i
 			}
 			i += 2
