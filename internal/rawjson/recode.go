@@ -13,6 +13,9 @@ import (
 // canonical form. What stands in it already, most of a long text, is copied as it is.
 // S has no quote without a backslash, or it would have ended there.
 func AppendRecoded(dst, s []byte) []byte {
+	if Canonical(s) {
+		return append(dst, s...)
+	}
 	for len(s) > 0 {
 		n := CanonicalLength(s)
 		dst, s = RecodeNext(append(dst, s[:n]...), s[n:])
