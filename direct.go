@@ -125,7 +125,7 @@ var (
 	pieceBuffers = sync.Pool{New: func() any { b := make([]byte, pieceSize); return &b }}
 )
 
-// pieceSize is also what a connection to an instance reads at a time.
+// pieceSize is how much is read of a stream at a time, unless more of it waits.
 const pieceSize = 4 << 10
 
 // copy copies the body of an answer, and flushes every piece of one whose end is
@@ -156,9 +156,10 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 		if err != nil {
 			return err
 		}
-		if full := n == len(*buffer); unknown && full != (pool == &copyBuffers) {
+		// A full piece has lost its framing.
+		if large := n >= pieceSize*3/4; unknown && large != (pool == &copyBuffers) {
 			pool.Put(buffer)
-			if pool = &pieceBuffers; full {
+			if pool = &pieceBuffers; large {
 				pool = &copyBuffers
 			}
 			buffer = pool.Get().(*[]byte)

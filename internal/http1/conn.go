@@ -23,6 +23,7 @@ type conn struct {
 	room      int64     // bytes that may still be read for a head
 	kept      bool      // has served another exchange
 	answered  bool      // a byte of the exchange's answer has come
+	unasked   bool      // something has come behind it
 	since     time.Time // it is kept without a request
 
 	raw     syscall.RawConn // nil if it cannot be looked at
@@ -83,7 +84,7 @@ func (s source) Read(p []byte) (int, error) {
 // exchange sends the request and reads the head of its answer. The connection is
 // closed on an error.
 func (c *conn) exchange(req *Request, w *writing) (*http.Response, error) {
-	c.answered = false
+	c.answered, c.unasked = false, false
 	req.Life.Tie(c)
 	var written <-chan error
 	var werr error
@@ -116,9 +117,13 @@ func (c *conn) exchange(req *Request, w *writing) (*http.Response, error) {
 	b.lasts = werr == nil && !res.Close && !req.Close && res.StatusCode >= 200
 	if res.Body == http.NoBody {
 		b.end()
-	} else {
-		res.Body = b
+		return res, nil
 	}
+	if len(res.TransferEncoding) > 0 { // net/http knows no other than chunked
+		b.chunks = chunks{conn: c, trailer: &res.Trailer}
+		b.ReadCloser = &b.chunks
+	}
+	res.Body = b
 	return res, nil
 }
 
@@ -155,7 +160,8 @@ func (c *conn) head(req *Request) (*http.Response, error) {
 
 // answer is the body of an answer. Its end gives the connection back.
 type answer struct {
-	io.ReadCloser // of net/http; its Close is of no use, for it reads on to the end
+	io.ReadCloser // of net/http, whose Close is of no use, for it reads on to the end, or chunks
+	chunks        chunks
 	conn          *conn
 	life          Life
 	written       <-chan error // of a request that is still being sent, or nil
@@ -204,7 +210,7 @@ func (b *answer) end() {
 	if b.over.Swap(true) {
 		return
 	}
-	ok := b.life.Untie(b.conn) && b.lasts && b.conn.reader.Buffered() == 0
+	ok := b.life.Untie(b.conn) && b.lasts && !b.conn.unasked && b.conn.reader.Buffered() == 0
 	if ok && b.written != nil {
 		ok = b.sent()
 	}
