@@ -5,11 +5,10 @@
 // request and every answer from one to the other: about half of what a small
 // request costs a proxy. This one leaves TLS, HTTP/2, upgrades and forward proxies to
 // the standard transport, and takes bodies that are in memory only. Answers are
-// parsed by net/http, but for the framing of chunks, which is judged as it does, so it
-// is judged as everywhere else. Requests are written
-// as net/http writes them, but that no User-Agent is added, that the body's parts
-// decide on Content-Length, and that a Host or path which would need to be changed
-// first is an error.
+// parsed by net/http, so framing is judged as everywhere else; chunks are taken apart
+// here, with its judgement. Requests are written as net/http writes them, but that no
+// User-Agent is added, that the body's parts decide on Content-Length, and that a Host
+// or path which would need to be changed first is an error.
 package http1
 
 import (
