@@ -216,7 +216,8 @@ func (c *chunks) end(p []byte) error {
 	case end < len("\r\n\r\n"):
 		return nil
 	}
-	fields, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(c.line[:end]))).ReadMIMEHeader()
+	trailer := bufio.NewReaderSize(bytes.NewReader(c.line[:end]), maxChunkLine)
+	fields, err := textproto.NewReader(trailer).ReadMIMEHeader()
 	if err != nil {
 		return err
 	}
@@ -227,7 +228,7 @@ func (c *chunks) end(p []byte) error {
 		(*c.trailer)[name] = values
 	}
 	c.stage = chunkOver
-	c.conn.unasked = len(c.line) > end
+	c.conn.unasked = len(c.line) > end || trailer.Buffered() > 0 // a line feed alone ends it too
 	return nil
 }
 

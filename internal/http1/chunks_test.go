@@ -97,7 +97,7 @@ func checkChunks(t interface{ Fatalf(string, ...any) }, text string, early int, 
 func TestChunks(t *testing.T) {
 	parts := []string{
 		"5\r\nhello\r\n", "1\r\nx\r\n", "00a;name=\"v\"\r\n0123456789\r\n", "3 \t\r\nabc\r\n", "1f\r\n" + strings.Repeat("d", 31) + "\r\n", "2BC\r\n" + strings.Repeat("e", 700) + "\r\n",
-		"0\r\n\r\n", "0\r\n", "0\r\nX-Sum: 1\r\nY: 2\r\n\r\n", "0\r\nbad\r\n\r\n", "\r\n", "HTTP/1.1 200 OK\r\n", "5\nhello\n", "5\r\nhello", "5\r\nhelloX\r", "g\r\n", "-1\r\n", "5 ;a\r\nhello\r\n",
+		"0\r\n\r\n", "0\r\n", "0\r\n\n\r\n\r\n", "0\r\nX-Sum: 1\r\nY: 2\r\n\r\n", "0\r\nbad\r\n\r\n", "\r\n", "HTTP/1.1 200 OK\r\n", "5\nhello\n", "5\r\nhello", "5\r\nhelloX\r", "g\r\n", "-1\r\n", "5 ;a\r\nhello\r\n",
 		"1;" + strings.Repeat("x", 4100) + "\r\na\r\n", "1;" + strings.Repeat("x", 2000) + "\r\na\r\n", "1;" + strings.Repeat("x", 4091) + "\r\na\r\n", "5\r\r\n", "\n", "0\r\nX: " + strings.Repeat("y", 4100) + "\r\n\r\n",
 	}
 	rapid.Check(t, func(t *rapid.T) {
