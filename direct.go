@@ -138,17 +138,19 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 	}
 	buffer := pool.Get().(*[]byte)
 	defer func() { pool.Put(buffer) }()
-	for {
+	for pending := false; ; {
 		n, err := res.Body.Read(*buffer)
 		if n > 0 {
 			if _, werr := w.Write((*buffer)[:n]); werr != nil {
 				return werr
 			}
-			if unknown {
-				if werr := flush(); werr != nil && !errors.Is(werr, http.ErrNotSupported) {
-					return werr
-				}
+			pending = unknown
+		}
+		if pending && err != io.EOF && (err != nil || !nearsEnd(res.Body)) { // at its end net/http flushes
+			if werr := flush(); werr != nil && !errors.Is(werr, http.ErrNotSupported) {
+				return werr
 			}
+			pending = false
 		}
 		if err == io.EOF {
 			return nil
@@ -165,6 +167,12 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 			buffer = pool.Get().(*[]byte)
 		}
 	}
+}
+
+// nearsEnd reports whether an answer's end has come, of which all that came has been read.
+func nearsEnd(body io.ReadCloser) bool {
+	rl, ok := body.(*relay)
+	return ok && rl.failed == io.EOF && len(rl.rest) == 0
 }
 
 // directPlaceholders are the proxy's placeholders of a request that did not go

@@ -33,9 +33,13 @@ type conn struct {
 	talk    talk
 }
 
+// headBuffer is how much is read with the head of an answer, in bytes: what a proxy then
+// has of the body fits in one write of 4 KB, with a head of its own.
+const headBuffer = 3584
+
 func newConn(t *Transport, h *host, nc net.Conn) *conn {
 	c := &conn{Conn: nc, transport: t, host: h}
-	c.reader = bufio.NewReaderSize(source{c}, 4<<10)
+	c.reader = bufio.NewReaderSize(source{c}, headBuffer)
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw, c.look = raw, c.peek
