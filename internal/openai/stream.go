@@ -17,8 +17,9 @@ const (
 	// the last chunk of a choice and a usage chunk behind it are below 1 KB, OpenAI's
 	// verdict of moderation behind that is below 3 KB.
 	keptTail = 3 << 10
-	// tailSize is the room for it: thousands of streams wait at a time.
-	tailSize = keptTail + 1<<10
+	// tailSize is the room for it. With less, what is kept would be moved so often that it
+	// costs more than to take it; with more, thousands of streams would hold too much.
+	tailSize = 8 << 10
 	// maxTail is how long an event may be for the tail to hold the whole of it:
 	// errors quote what the model wrote, some servers repeat the answer at its end.
 	maxTail = 64 << 10
