@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/simpleaigateway/caddy-ai-gateway/internal/rawjson"
 )
@@ -28,6 +29,9 @@ type pattern struct {
 	spoiled bool
 }
 
+// likelyText is the room that a text gets which comes in small pieces, in bytes.
+const likelyText = 512
+
 // slot names the string that the chunk being read adds to text. A chunk with two
 // has no pattern.
 func (p *pattern) slot(value []byte, text *[]byte) {
@@ -46,6 +50,9 @@ func (p *pattern) learn(data []byte) {
 		p.before = append(p.before[:0], data[:at+1]...)
 		p.after = append(p.after[:0], data[at+len(p.value)-1:]...)
 		p.text, p.head, p.from, p.to, p.foot = p.into, headOf(p.before), 0, 0, footOf(p.after)
+		if cap(*p.text) < likelyText { // it is going to get longer
+			*p.text = slices.Grow(*p.text, likelyText)
+		}
 	}
 	p.value, p.into, p.spoiled = nil, nil, false
 }
