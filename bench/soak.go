@@ -177,12 +177,14 @@ func (s *soaking) phase(ctx context.Context, first, n int, d time.Duration) erro
 // request makes the n-th request and counts its end.
 func (s *soaking) request(ctx context.Context, n int) {
 	p := soak.NewPlan(s.seed, n, s.rate)
+	ended := s.fleet.wearies(p)
 	o := s.client.Do(ctx, p)
+	ended()
 	if ctx.Err() != nil {
 		return // interrupted
 	}
 	missed := p.Missed(&o)
-	if missed != "" && o.End == soak.Broken && s.fleet.struck(&o) {
+	if missed != "" && (o.End == soak.Broken && s.fleet.struck(&o) || p.Alone(&o) && s.fleet.weary(&o)) {
 		missed = ""
 	}
 	s.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,11 +51,15 @@ type soakFleet struct {
 	reloads  int
 
 	mu      sync.Mutex
-	strikes []strike // guarded by mu
+	strikes []strike // guarded by mu, as below
+	rests   []*rest
 }
 
 // strike is a time in which the victim was killed or dead.
 type strike struct{ from, to time.Time }
+
+// rest is a time in which a request may make every instance that is left rest.
+type rest struct{ from, to time.Time }
 
 func (r *rig) startSoakFleet(ctx context.Context) (f *soakFleet, err error) {
 	f = &soakFleet{rig: r}
@@ -251,6 +256,35 @@ func (f *soakFleet) struck(o *soak.Outcome) bool {
 		}
 	}
 	return false
+}
+
+// wearies notes the time in which p, if it is such a request, may make every instance
+// rest that is left. The time ends with a call of what it returns.
+func (f *soakFleet) wearies(p *soak.Plan) (ended func()) {
+	if !p.Wearies() {
+		return func() {}
+	}
+	r := &rest{from: time.Now()}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rests = append(f.rests, r)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		r.to = time.Now().Add(restGrace)
+	}
+}
+
+// restGrace is how long an instance may go on resting when its client has the answer.
+const restGrace = 50 * time.Millisecond
+
+// weary reports whether every instance may have rested while the request was under way.
+func (f *soakFleet) weary(o *soak.Outcome) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.rests, func(r *rest) bool {
+		return o.Ended.After(r.from) && (r.to.IsZero() || o.Begun.Before(r.to))
+	})
 }
 
 // soakRecords is what the gateway says of its records, and what is in the files.

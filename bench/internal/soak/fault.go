@@ -60,6 +60,10 @@ type fault struct {
 // breaks is a stream that breaks after its beginning.
 var breaks = &fault{name: "reset in the middle", row: "N8", script: `"fault":"reset_mid","after":8`, acting: once, shows: true, ends: []string{Broken}}
 
+// wearies makes instances rest, the fallback one too, but for a moment only: meanwhile
+// others may find nobody.
+var wearies = &fault{name: "429 of all", row: "S2", script: `"fault":"status","status":429,"retry_after":"ms:1"`, acting: everywhere, ends: []string{status(429)}}
+
 // instanceFaults are acted out by instances.
 var instanceFaults = []*fault{
 	{name: "reset", row: "N6", script: `"fault":"reset"`, acting: once, ends: []string{Whole}},
@@ -90,8 +94,7 @@ var instanceFaults = []*fault{
 	{name: "429 ms", row: "S1", script: `"fault":"status","status":429,"retry_after":"ms:200"`, acting: once, ends: []string{Whole}},
 	{name: "429 s", row: "S1", script: `"fault":"status","status":429,"retry_after":"1"`, acting: once, ends: []string{Whole}},
 	{name: "429 date", row: "S1", script: `"fault":"status","status":429,"retry_after":"date:1s"`, acting: once, ends: []string{Whole}},
-	// The fallback instance rests with the others, but not for so long that nobody is left for other requests.
-	{name: "429 of all", row: "S2", script: `"fault":"status","status":429,"retry_after":"ms:1"`, acting: everywhere, ends: []string{status(429)}},
+	wearies,
 	{name: "500", row: "S3", script: `"fault":"status"`, acting: once, ends: []string{Whole}},
 	{name: "500 of all", row: "S3", script: `"fault":"status"`, acting: everywhere, ends: []string{status(500)}},
 	{name: "502", row: "S4", script: `"fault":"status","status":502`, acting: once, ends: []string{Whole}},
