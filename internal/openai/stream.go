@@ -168,7 +168,7 @@ func (s *Stream) read(e sse.Event) {
 	switch s.dialect {
 	case Chat, Completions:
 		switch {
-		case bytes.Equal(bytes.TrimSpace(e.Data), endMark):
+		case ends(e.Data):
 			s.ended = true
 		case string(e.Name) == "error":
 			s.fail(ErrorStatus(e.Data))
@@ -192,7 +192,21 @@ func (s *Stream) read(e sse.Event) {
 // make anything of it. Some servers leave out the last blank line; theirs are
 // whole.
 func cutOff(e sse.Event) bool {
-	return e.Unfinished && !json.Valid(e.Data) && !bytes.Equal(bytes.TrimSpace(e.Data), endMark)
+	return e.Unfinished && !json.Valid(e.Data) && !ends(e.Data)
+}
+
+// ends reports whether an event has the end mark, in a line of its own: servers that end
+// events with one line feed make one of several.
+func ends(data []byte) bool {
+	if !bytes.Contains(data, endMark) {
+		return false
+	}
+	for line := range bytes.SplitSeq(data, blankLine[:1]) {
+		if isEndMark(line) {
+			return true
+		}
+	}
+	return false
 }
 
 var textMember = []byte(`"delta":{"content":"`)

@@ -127,7 +127,7 @@ func (s *Stream) readTail() {
 		case e.Failed:
 			s.fail(ErrorStatus(e.Data))
 		case cutOff(e):
-		case bytes.Equal(bytes.TrimSpace(e.Data), endMark):
+		case ends(e.Data):
 			s.ended = true
 		case string(e.Name) == "error":
 			s.fail(ErrorStatus(e.Data))
