@@ -22,11 +22,16 @@ const (
 	// the beginning is recorded, as one that was cut; the beginning of another answer
 	// cannot be read.
 	maxCapture = 8 << 20
+	// gatherSize is how much of a stream gathers before it is read, in bytes. To read each
+	// event when it comes would cost a multiple, for by then neither the reader's code nor
+	// its data are in the processor's cache.
+	gatherSize = 2 << 10
 )
 
 var (
 	firstPieces = sync.Pool{New: func() any { b := make([]byte, 0, firstPiece); return &b }}
 	laterPieces = sync.Pool{New: func() any { b := make([]byte, 0, laterPiece); return &b }}
+	gatherings  = sync.Pool{New: func() any { b := make([]byte, 0, gatherSize); return &b }}
 )
 
 // capture is the writer of a client whose exchange is recorded. It keeps a copy of
@@ -53,7 +58,8 @@ type capture struct {
 	pieces    []*[]byte      // guarded by mu, as all below
 	size      int            // bytes in pieces
 	reader    *openai.Reader // of a stream, which has no pieces, or nil
-	room      int64          // bytes reserved for reader
+	gathered  *[]byte        // of a stream, to be read, or nil
+	room      int64          // bytes reserved for both
 	full      bool           // no more is kept
 	total     int64          // bytes that the client got
 	status    int
@@ -146,24 +152,46 @@ func (c *capture) keep(p []byte) {
 	c.full = c.full || len(p) > 0
 }
 
-// read reads the next piece of a stream. The caller holds mu.
+// read takes the next piece of a stream. The caller holds mu.
 func (c *capture) read(p []byte) {
 	if c.full {
 		return
 	}
-	c.reader.Write(p)
-	held := int64(c.reader.Held())
-	c.full = held >= maxCapture
-	if held <= c.room {
-		return
+	if c.gathered == nil && len(p) < gatherSize {
+		if !c.reserve(gatherSize) {
+			return
+		}
+		c.gathered = gatherings.Get().(*[]byte)
 	}
-	more := (held - c.room + firstPiece - 1) / firstPiece * firstPiece
-	if !c.recorder.reserve(more) {
+	if c.gathered != nil {
+		if len(*c.gathered)+len(p) <= gatherSize {
+			*c.gathered = append(*c.gathered, p...)
+			return
+		}
+		c.readGathered()
+	}
+	c.reader.Write(p)
+	held := int64(c.reader.Held()) + gatherSize
+	c.full = held >= maxCapture
+	if held > c.room {
+		c.reserve((held - c.room + firstPiece - 1) / firstPiece * firstPiece)
+	}
+}
+
+func (c *capture) readGathered() {
+	c.reader.Write(*c.gathered)
+	*c.gathered = (*c.gathered)[:0]
+}
+
+// reserve takes memory for reading a stream. Without any, nothing is kept.
+func (c *capture) reserve(n int64) bool {
+	if !c.recorder.reserve(n) {
 		c.lost = dropMemory
 		c.free()
-		return
+		return false
 	}
-	c.room += more
+	c.room += n
+	return true
 }
 
 // piece returns a piece with room in it, or nil if the recorder has no memory left.
@@ -198,6 +226,11 @@ func (c *capture) free() {
 		pool.Put(piece)
 	}
 	c.pieces, c.size = nil, 0
+	if c.gathered != nil {
+		*c.gathered = (*c.gathered)[:0]
+		gatherings.Put(c.gathered)
+		c.gathered = nil
+	}
 	if c.room > 0 {
 		c.recorder.giveBack(c.room)
 	}

@@ -34,6 +34,9 @@ func (c *capture) plainAnswer() openai.Answer {
 func (c *capture) answer() (openai.Answer, error) {
 	switch {
 	case c.reader != nil:
+		if c.gathered != nil {
+			c.readGathered()
+		}
 		c.reader.Close()
 		return c.reader.Answer(), nil
 	case c.encoding == "" && c.full:
