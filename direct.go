@@ -172,7 +172,7 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 // nearsEnd reports whether an answer's end has come, of which all that came has been read.
 func nearsEnd(body io.ReadCloser) bool {
 	rl, ok := body.(*relay)
-	return ok && rl.failed == io.EOF && len(rl.rest) == 0
+	return ok && errors.Is(rl.failed, io.EOF) && len(rl.rest) == 0
 }
 
 // directPlaceholders are the proxy's placeholders of a request that did not go

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 )
@@ -224,9 +225,7 @@ func (c *chunks) end(p []byte) error {
 	if *c.trailer == nil {
 		*c.trailer = http.Header{}
 	}
-	for name, values := range fields {
-		(*c.trailer)[name] = values
-	}
+	maps.Copy(*c.trailer, http.Header(fields))
 	c.stage = chunkOver
 	c.conn.unasked = len(c.line) > end || trailer.Buffered() > 0 // a line feed alone ends it too
 	return nil

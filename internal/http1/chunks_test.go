@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -58,7 +59,7 @@ func unchunk(text string, early int, sizes []byte, size int) (u unchunked) {
 		n, err := body.Read(buffer)
 		data = append(data, buffer[:n]...)
 		if err != nil {
-			u.data, u.broken = string(data), err != io.EOF
+			u.data, u.broken = string(data), !errors.Is(err, io.EOF)
 			u.more = !u.broken && (c.unasked || c.reader.Buffered() > 0 || source.text != "")
 			return u
 		}
