@@ -58,9 +58,9 @@ var errDone = &deadlineError{"done"}
 // long before anybody noticed. The instance is not to blame.
 var errLate = &deadlineError{reasonTotal}
 
-// lastLook is how long before a deadline the watch looks for the first time. A process
-// that had no processor at that time, or slept, gets twice of what it has lost, and each
-// has so much time to read what came meanwhile.
+// lastLook is how long before a deadline the watch looks for the first time. If the
+// process sleeps then, or has no processor, the deadline moves by twice what is lost.
+// In any case so much time is left, after a sleep before it, to read what came meanwhile.
 func lastLook(limit time.Duration) time.Duration { return min(time.Second, limit/4) }
 
 // late reports whether a timer fired so long after it was due that the process

@@ -158,7 +158,7 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 		if err != nil {
 			return err
 		}
-		// A full piece has lost its framing.
+		// A piece that filled the buffer is shorter by the framing of its chunks.
 		if large := n >= pieceSize*3/4; unknown && large != (pool == &copyBuffers) {
 			pool.Put(buffer)
 			if pool = &pieceBuffers; large {
@@ -169,7 +169,7 @@ func (x *exchange) copy(w http.ResponseWriter, res *http.Response, flush func() 
 	}
 }
 
-// nearsEnd reports whether an answer's end has come, of which all that came has been read.
+// nearsEnd reports whether the end of an answer has come and all before it has been given.
 func nearsEnd(body io.ReadCloser) bool {
 	rl, ok := body.(*relay)
 	return ok && errors.Is(rl.failed, io.EOF) && len(rl.rest) == 0

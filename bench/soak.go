@@ -184,7 +184,7 @@ func (s *soaking) request(ctx context.Context, n int) {
 		return // interrupted
 	}
 	missed := p.Missed(&o)
-	if missed != "" && (o.End == soak.Broken && s.fleet.struck(&o) || p.Alone(&o) && s.fleet.weary(&o)) {
+	if missed != "" && o.End == soak.Broken && s.fleet.struck(&o) {
 		missed = ""
 	}
 	s.mu.Lock()
@@ -193,7 +193,7 @@ func (s *soaking) request(ctx context.Context, n int) {
 	if told {
 		s.write(map[string]any{
 			"kind": "miss", "n": n, "request": p.Kind(), "fault": p.Fault(), "miss": missed, "refusal": o.Refusal, "upstream": o.Upstream, "attempts": o.Attempts, "id": o.ID,
-			"seconds": o.Ended.Sub(o.Begun).Seconds(), "at": o.Begun,
+			"seconds": o.Ended.Sub(o.Begun).Seconds(), "at": o.Begun, "weary": s.fleet.weary(&o),
 		})
 		fmt.Fprintf(os.Stderr, "  miss: request %d, %s, %q: %s %s\n", n, p.Kind(), p.Fault(), missed, o.Refusal)
 	}

@@ -49,7 +49,7 @@ const (
 	chunkOver                      // nothing
 )
 
-// Read waits for the connection once at most after data has come.
+// Read returns what has come as soon as that has data; it does not wait for more.
 func (c *chunks) Read(p []byte) (int, error) {
 	for len(p) > 0 && c.stage != chunkOver {
 		n, err := c.fetch(p)

@@ -13,7 +13,7 @@ import (
 // canonical form. What stands in it already, most of a long text, is copied as it is.
 // S has no quote without a backslash, or it would have ended there.
 func AppendRecoded(dst, s []byte) []byte {
-	if Canonical(s) {
+	if plainly(s) {
 		return append(dst, s...)
 	}
 	for len(s) > 0 {
@@ -60,11 +60,14 @@ func appendEscaped(dst, s []byte) (_, rest []byte) {
 	}
 }
 
-// Canonical reports whether s, the inside of a JSON string, is in the canonical form. It
-// is made for a long s that is: English is looked through by vector instructions.
-func Canonical(s []byte) bool {
+// Canonical reports whether s, the inside of a JSON string, is in the canonical form.
+func Canonical(s []byte) bool { return plainly(s) || CanonicalLength(s) == len(s) }
+
+// plainly reports whether s is in the canonical form and printable ASCII, which vector
+// instructions tell.
+func plainly(s []byte) bool {
 	if !ascii.ValidPrint(s) {
-		return CanonicalLength(s) == len(s)
+		return false
 	}
 	for {
 		at := bytes.IndexByte(s, '\\')

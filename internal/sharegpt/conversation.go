@@ -101,10 +101,9 @@ func (p *Projector) appendQuote(dst, text []byte) []byte {
 	if !p.options.InPlace || len(text) < longQuote {
 		return rawjson.AppendRecoded(dst, text)
 	}
-	known := len(text) == len(p.known) && &text[0] == &p.known[0] || rawjson.Canonical(text)
 	for len(text) > 0 {
 		n := len(text)
-		if !known {
+		if n != len(p.known) || &text[0] != &p.known[0] {
 			n = rawjson.CanonicalLength(text)
 		}
 		if n >= longQuote && len(p.quotes) < maxQuotes {

@@ -3,7 +3,6 @@ package soak
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 )
 
@@ -88,12 +87,6 @@ func (p *Plan) Fault() string {
 // Wearies reports whether all instances that get the request rest for a moment. Those it
 // does not reach may be out already.
 func (p *Plan) Wearies() bool { return p.fault == wearies }
-
-// Alone reports whether the request ended by its instance's own fault, of which another
-// instance would have spared it.
-func (p *Plan) Alone(o *Outcome) bool {
-	return p.fault != nil && p.fault.acting == once && slices.Contains(p.fault.ends, Whole) && (o.End == Told || strings.HasPrefix(o.End, "status "))
-}
 
 // Kind names the request's API and form.
 func (p *Plan) Kind() string {
