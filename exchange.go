@@ -27,19 +27,20 @@ type exchange struct {
 	choices choices // of the answer
 	length  length
 
-	policy  policy
-	prompt  *prompt       // nil unless the policy has asked for it
-	now     time.Duration // when the choice under way was made
-	leeway  leeway        // of that choice
-	current *attempt      // under way; its lease is held
-	tried   []*instance   // of all attempts so far, current included
-	last    verdict       // of the attempt that ended last
-	reply   *reply        // the last error of an instance's own that the client may see
-	noModel *reply        // the last that says the model is missing: true only if all say so
-	lacking int           // attempts that ended so
-	rest    time.Duration // the shortest that an instance asked for
-	line    queueing
-	events  logger
+	policy   policy
+	prompt   *prompt       // nil unless the policy has asked for it
+	now      time.Duration // when the choice under way was made
+	leeway   leeway        // of that choice
+	declined bool          // in that choice, by Caddy's policy, of an instance that could be used
+	current  *attempt      // under way; its lease is held
+	tried    []*instance   // of all attempts so far, current included
+	last     verdict       // of the attempt that ended last
+	reply    *reply        // the last error of an instance's own that the client may see
+	noModel  *reply        // the last that says the model is missing: true only if all say so
+	lacking  int           // attempts that ended so
+	rest     time.Duration // the shortest that an instance asked for
+	line     queueing
+	events   logger
 
 	store     *store
 	ejections sync.Locker // of the store
@@ -93,6 +94,7 @@ func (x *exchange) choose() bool {
 	}
 	for {
 		steps, late := x.steps()
+		x.declined = false
 		if slices.ContainsFunc(steps[:late], x.chooseFrom) {
 			return true
 		}

@@ -68,8 +68,7 @@ func newQueueRun(t *rapid.T, dir string, seen map[string]int) *queueRun {
 		ends: make(map[*exchange]context.CancelFunc), most: make(map[*instanceState]int64), limits: [4]int{1, 2, 2, 1},
 	}
 	r.spill = rapid.SampledFrom([]int{0, 0, 10, 3600}).Draw(t, "spill")
-	r.store = &store{path: r.file, events: newBulletin(), usher: usher{bell: make(chan struct{}, 1)}}
-	r.store.logger.Store(zap.NewNop())
+	r.store = bareStore(r.file)
 	r.load(t)
 	return r
 }
@@ -81,14 +80,26 @@ func (r *queueRun) load(t *rapid.T) {
 	}
 	text := fmt.Sprintf(`{instances: [%s, %s, %s], fallback_instances: [%s], record: {enabled: false}, error_threshold: 3,
 		queue: {max_waiting: 8, max_wait: 30, spill_after: %d}}`, one(0), one(1), one(2), one(3), r.spill)
-	read := readConfig([]byte(text), filepath.Dir(r.file))
-	cfg, err := read.result(filepath.Dir(r.file))
+	publishText(t, r.store, text)
+}
+
+// bareStore is a store of which no goroutine runs.
+func bareStore(file string) *store {
+	s := &store{path: file, events: newBulletin(), usher: usher{bell: make(chan struct{}, 1)}}
+	s.logger.Store(zap.NewNop())
+	return s
+}
+
+// publishText puts text in force as what the store's file has.
+func publishText(t interface{ Fatal(args ...any) }, s *store, text string) {
+	dir := filepath.Dir(s.path)
+	cfg, err := readConfig([]byte(text), dir).result(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.store.mu.Lock()
-	defer r.store.mu.Unlock()
-	if err := r.store.publish(cfg); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.publish(cfg); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -157,17 +168,19 @@ func (r *queueRun) run(t *rapid.T) {
 	})
 }
 
-func (r *queueRun) arrive(t *rapid.T) {
+// waitable returns a request for model m, as far as choosing and waiting need one, and
+// what lets its client go.
+func waitable(s *store) (*exchange, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	snap := r.store.snapshot()
-	x := &exchange{
-		request: request, snap: snap, pool: snap.fleet.pool("m"), store: r.store, ejections: &r.store.ejections, ask: ask{model: "m"},
-		policy: newPolicy(nil, snap.strategy), events: logger{zap.NewNop(), r.store.events}, began: clock(),
-	}
+	snap := s.snapshot()
+	return &exchange{
+		request: (&http.Request{Method: http.MethodPost}).WithContext(ctx), snap: snap, pool: snap.fleet.pool("m"), store: s,
+		ejections: &s.ejections, ask: ask{model: "m"}, policy: newPolicy(nil, snap.strategy), events: logger{zap.NewNop(), s.events}, began: clock(),
+	}, cancel
+}
+
+func (r *queueRun) arrive(t *rapid.T) {
+	x, cancel := waitable(r.store)
 	x.key = &clientKey{
 		name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "flow"), weight: rapid.IntRange(1, 2).Draw(t, "weight"),
 		priority: rapid.SampledFrom([]priorityClass{background, normal, normal}).Draw(t, "class"),

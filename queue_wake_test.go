@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // TestQueueWakes guards that whatever makes a place has it handed on to who waits, and
@@ -151,4 +154,78 @@ func TestQueueReload(t *testing.T) {
 		}
 	}
 	g.wantEmpty(t)
+}
+
+// freed is a policy that finds no place; just after its last look one comes free.
+type freed struct{ instance *instance }
+
+func (f freed) pick(r *rotation, x *exchange) *instance {
+	if len(r.instances) == 0 && x.leeway > careful { // the fallback tier, for which the choice ends
+		f.instance.state.inFlight.Store(0)
+	}
+	return nil
+}
+
+// TestQueueFreed guards that a place which comes free just after all have looked for one,
+// while a newcomer lines up or those who wait are reviewed, goes to who came first.
+func TestQueueFreed(t *testing.T) {
+	s := bareStore(filepath.Join(t.TempDir(), "config.json5"))
+	publishText(t, s, queued("http://127.0.0.1:1/v1", 1, ""))
+	t.Cleanup(func() { must(t, s.letGo()) })
+	p := s.snapshot().fleet.pool("m")
+	i, q := p.tiers[primary].instances[0], &p.state.queue
+	var all []*waiter
+	wantAll := func(what string) {
+		t.Helper()
+		if q.order.Len() != len(all) || i.full() {
+			t.Fatalf("after %s %d wait, full %v: want %d beside a place that is about to be handed on", what, q.order.Len(), i.full(), len(all))
+		}
+	}
+	for range 3 {
+		x, cancel := waitable(s)
+		defer cancel()
+		x.policy = freed{i}
+		w := &waiter{x: x, queue: q, out: make(chan struct{})}
+		i.state.inFlight.Store(1)
+		if !q.enter(w) {
+			t.Fatal("the file is another one")
+		}
+		all = append(all, w)
+		wantAll("one came")
+	}
+	i.state.inFlight.Store(1)
+	q.review(s.snapshot(), p)
+	wantAll("a review")
+	for n, w := range all {
+		i.state.handOn()
+		if w.entry.In() || w.end != queueServed || q.order.Len() != len(all)-1-n {
+			t.Fatalf("number %d: ended by %d, %d wait: want it to be served next", n, w.end, q.order.Len())
+		}
+		i.state.inFlight.Store(0)
+	}
+}
+
+// TestQueueDeclined guards that a request does not wait for places that a policy of
+// Caddy's has declined, which nobody hands on.
+func TestQueueDeclined(t *testing.T) {
+	s := bareStore(filepath.Join(t.TempDir(), "config.json5"))
+	publishText(t, s, queued("http://127.0.0.1:1/v1", 1, ""))
+	t.Cleanup(func() { must(t, s.letGo()) })
+	x, cancel := waitable(s)
+	defer cancel()
+	x.policy = caddyPolicy{decliner{}}
+	if x.choose() || x.line.end != queueNone {
+		t.Errorf("chosen %v, waited to the end %d: want neither", x.current != nil, x.line.end)
+	}
+	w := &waiter{x: x, queue: &x.pool.state.queue, out: make(chan struct{})}
+	if w.queue.enter(w); w.end != queueMoot {
+		t.Errorf("one who waits: got end %d, want to choose anew", w.end)
+	}
+}
+
+// decliner is a policy of Caddy's kind that wants none.
+type decliner struct{}
+
+func (decliner) Select(reverseproxy.UpstreamPool, *http.Request, http.ResponseWriter) *reverseproxy.Upstream {
+	return nil
 }

@@ -104,6 +104,7 @@ func (p caddyPolicy) pick(r *rotation, x *exchange) *instance {
 			return i
 		}
 	}
+	x.declined = true
 	return nil
 }
 

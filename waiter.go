@@ -165,16 +165,17 @@ func (w *waiter) limits(now time.Duration) (limit, spill time.Duration) {
 	return limit, spill
 }
 
-// blocked reports whether waiting would help: an instance that could be used is full,
-// and nothing else is wrong with it.
+// blocked reports whether waiting would help, where no place was found: there is an
+// instance that could be used, so that it was full.
 func (x *exchange) blocked() bool {
-	return x.snap.queue.maxWaiting > 0 && (x.onlyFull(primary) || x.onlyFull(fallback))
+	return x.snap.queue.maxWaiting > 0 && (x.hopes(primary) || x.hopes(fallback))
 }
 
-// onlyFull reports whether that is so in a tier.
-func (x *exchange) onlyFull(t tier) bool {
+// hopes reports whether a tier has an instance that x could use. Whether it is full still
+// does not matter: a place that has come free since x looked is for the first who waits.
+func (x *exchange) hopes(t tier) bool {
 	x.leeway = x.patience()
-	return slices.ContainsFunc(x.pool.tiers[t].instances, func(i *instance) bool { return i.full() && x.wants(i) })
+	return !x.declined && slices.ContainsFunc(x.pool.tiers[t].instances, x.wants)
 }
 
 // patience is what is looked past where the alternative is to wait.
@@ -187,7 +188,7 @@ func (x *exchange) patience() leeway {
 
 // saves reports whether the fallback tier is not for x now: primaries are only full, and
 // it is not to be asked for that, or not yet.
-func (x *exchange) saves() bool { return !x.spills() && x.onlyFull(primary) }
+func (x *exchange) saves() bool { return !x.spills() && x.hopes(primary) }
 
 // spills reports whether the fallback tier may be asked while primaries are only full. A
 // retry does so in any case: it has waited for an answer already.
@@ -213,7 +214,7 @@ func (x *exchange) flow() fairqueue.Flow {
 // find looks for a place for w, as [exchange.choose] does before it waits, and leases it.
 func (w *waiter) find(now time.Duration) bool {
 	x := w.x
-	x.now = now
+	x.now, x.declined = now, false
 	first, l := primary, x.patience()
 	if x.lastTry() {
 		first = fallback
