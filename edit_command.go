@@ -94,7 +94,7 @@ type newInstanceFlags struct {
 
 func editAddCommand(e *fleetEdit) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "add --url <url> --model <name> [<flags>]",
+		Use:   "add --url <url> {--model <name> | --discover} [<flags>]",
 		Short: "Adds an instance at the end of its list",
 		Long: `Adds an instance at the end of instances, or of fallback_instances, in the style of
 those that stand there.
@@ -107,13 +107,16 @@ it in the list of processes. The variable or file must be there for this command
 	var n newInstanceFlags
 	flags := cmd.Flags()
 	flags.StringVar(&n.instance.URL, "url", "", "what takes the place of the gateway's /v1 (required)")
-	flags.StringVar(&n.instance.ModelName, "model", "", "the model that clients ask for (required)")
+	flags.StringVar(&n.instance.ModelName, "model", "", "the model that clients ask for (required, unless --discover is given)")
+	flags.BoolVar(&n.instance.Discover, "discover", false, "serve all models that the server lists")
 	flags.StringVar(&n.instance.UpstreamModel, "upstream-model", "", "what the server calls the model, if not so")
 	flags.StringVar(&n.keyEnv, "api-key-env", "", "the environment variable that holds the key")
 	flags.StringVar(&n.keyFile, "api-key-file", "", "the file that holds the key")
 	flags.StringVar(&n.plainKey, "api-key", "", "")
 	flags.IntVar(&n.weight, "weight", 1, "share of the model's requests")
 	flags.IntVar(&n.instance.MaxConcurrency, "max-concurrency", 0, "most requests at once, 0 for no limit")
+	flags.IntVar(&n.instance.ContextLength, "context-length", 0, "tokens that the model takes, if the server does not tell")
+	flags.StringVar(&n.instance.Resolve, "resolve", "", "a, aaaa or srv: one instance for each server that the DNS has for the url's name")
 	flags.StringVar(&n.instance.Name, "name", "", "shown in logs and /health")
 	flags.StringVar(&n.instance.Engine, "engine", "", strings.Join(engines, ", "))
 	flags.BoolVar(&n.fallback, "fallback", false, "add it to fallback_instances")
@@ -146,8 +149,8 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // checked later, as those of the file.
 func (n *newInstanceFlags) members(config string) ([]json5.Member, error) {
 	c := &n.instance
-	if c.URL == "" || c.ModelName == "" {
-		return nil, errors.New("adding an instance: want --url and --model")
+	if c.URL == "" || c.ModelName == "" && !c.Discover {
+		return nil, errors.New("adding an instance: want --url, and --model or --discover")
 	}
 	var key string
 	switch {
@@ -165,16 +168,20 @@ func (n *newInstanceFlags) members(config string) ([]json5.Member, error) {
 		}
 		key = "{file." + path + "}"
 	}
-	members := []json5.Member{{Name: "url", Value: c.URL}, {Name: "model_name", Value: c.ModelName}}
+	members := []json5.Member{{Name: "url", Value: c.URL}}
 	for _, m := range []json5.Member{
+		{Name: "model_name", Value: c.ModelName},
+		{Name: "discover", Value: c.Discover},
+		{Name: "resolve", Value: c.Resolve},
 		{Name: "upstream_model", Value: c.UpstreamModel},
 		{Name: "api_key", Value: key},
 		{Name: "weight", Value: n.weight},
 		{Name: "max_concurrency", Value: c.MaxConcurrency},
+		{Name: "context_length", Value: c.ContextLength},
 		{Name: "name", Value: c.Name},
 		{Name: "engine", Value: c.Engine},
 	} {
-		if m.Name == "weight" && !n.weighted || m.Name != "weight" && (m.Value == "" || m.Value == 0) {
+		if m.Name == "weight" && !n.weighted || m.Name != "weight" && (m.Value == "" || m.Value == 0 || m.Value == false) {
 			continue
 		}
 		members = append(members, m)

@@ -241,6 +241,12 @@ func TestEditAddMembers(t *testing.T) {
 	if e.text() != want || got != "added https://n/maas/v1 to instances\n" {
 		t.Errorf("got %q and\n%s, want\n%s", got, e.text(), want)
 	}
+	e = newEditRun(t, `{instances: [{url: 'http://a:1/v1', model_name: 'm'}]}`)
+	e.good("add", "--url", "http://fleet:8000/v1", "--discover", "--resolve", "a", "--context-length", "8192")
+	want = `{instances: [{url: 'http://a:1/v1', model_name: 'm'}, {url: 'http://fleet:8000/v1', discover: true, resolve: 'a', context_length: 8192}]}`
+	if e.text() != want {
+		t.Errorf("got\n%s, want\n%s", e.text(), want)
+	}
 	// A key's file in the folder of the file is named from there.
 	writeFile(t, filepath.Join(filepath.Dir(e.file), "k"), "hunter2")
 	outside := filepath.Join(t.TempDir(), "k")
@@ -258,8 +264,9 @@ func TestEditRefused(t *testing.T) {
 	const file = "{instances: [\n  {url: 'http://a:1/v1', model_name: 'm', api_key: 'hunter2'},\n  {url: 'http://a:1/v1', model_name: 'n', name: 'gpu-8'},\n]}"
 	e := newEditRun(t, file)
 	add := func(want string, flags ...string) { t.Helper(); e.refused(want, append([]string{"add"}, flags...)...) }
-	add("want --url and --model")
-	add("want --url and --model", "--url", "http://n:1/v1")
+	add("want --url, and --model or --discover")
+	add("want --url, and --model or --discover", "--url", "http://n:1/v1")
+	add("instances[2].resolve: want one of a, aaaa, srv", append(newEntry[1:], "--resolve", "mx")...)
 	add("stays in the shell's history and in the list of processes", append(newEntry[1:], "--api-key", "hunter2")...)
 	add("stays in the shell's history and in the list of processes", append(newEntry[1:], "--api-key=hunter2")...)
 	add("want the name of an environment variable", append(newEntry[1:], "--api-key-env", "sk-hunter2")...)

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -111,7 +112,7 @@ func (f *fleetText) ambiguous(name string, found []*fleetEntry) error {
 	var list strings.Builder
 	for _, e := range found[:min(len(found), most)] {
 		line, _ := f.doc.Position(f.node(e))
-		fmt.Fprintf(&list, "\n  %s  %s, model %s, %s[%d] on line %d", e.id, e.name, e.ModelName, e.list, e.n, line)
+		fmt.Fprintf(&list, "\n  %s  %s, model %s, %s[%d] on line %d", e.id, e.name, cmp.Or(e.ModelName, "as listed"), e.list, e.n, line)
 	}
 	if len(found) > most {
 		fmt.Fprintf(&list, "\n  and %d more", len(found)-most)

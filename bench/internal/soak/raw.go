@@ -162,9 +162,14 @@ func chunked(c *Client, p *Plan, o *Outcome) {
 		fmt.Sprintf("%x\r\n%s\r\n", half, body[:half]), fmt.Sprintf("%x;ext=1\r\n%s\r\n", len(body)-half, body[half:]), "0\r\nX-Sum: 1\r\n\r\n")
 }
 
+// old speaks HTTP/1.0, where an answer ends with its connection: of one that is broken
+// off the error event alone tells.
 func old(c *Client, p *Plan, o *Outcome) {
 	body := p.body()
 	c.raw(p, o, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", c.fields(p, "1.0"), len(body), body))
+	if o.End == Told {
+		o.End = Broken
+	}
 }
 
 // expecting waits for 100 Continue before it sends the body.
