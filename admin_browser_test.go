@@ -111,6 +111,9 @@ func TestAdminBrowser(t *testing.T) {
 			t.Skipf("skipped: the npm package %s is not installed; run npm ci in internal/page/browser", module)
 		}
 	}
+	whole := maxBrowsedTime
+	maxBrowsedTime = time.Minute
+	t.Cleanup(func() { maxBrowsedTime = whole })
 	w := startWitness(t, nil)
 	var fleet []string
 	for _, name := range []string{"gpu-01", "gpu-02", "gpu-03"} {

@@ -22,10 +22,13 @@ import (
 const (
 	maxBrowsedLine  = 32 << 20  // bytes; longer ones are passed over
 	maxBrowsedBytes = 512 << 20 // when unpacked; half for packed files
-	maxBrowsedTime  = 5 * time.Second
-	browsedPage     = 25 // exchanges, if no limit is given
+	browsedPage     = 25        // exchanges, if no limit is given
 	maxBrowsedPage  = 100
 )
+
+// maxBrowsedTime is how long one look may take. It is a variable for tests, which share
+// their processors with browsers.
+var maxBrowsedTime = 5 * time.Second
 
 // errBound is returned when a search may read no more.
 var errBound = errors.New("the search is at its bound")
