@@ -28,8 +28,9 @@ func (forgetful) WriteParts(parts [][]byte) (n int, _ error) {
 	}
 	return n, nil
 }
-func (forgetful) Sync() error { return nil }
-func (forgetful) StartSync()  {}
+func (forgetful) Sync() error              { return nil }
+func (forgetful) SyncBeside() <-chan error { done := make(chan error, 1); done <- nil; return done }
+func (forgetful) StartSync()               {}
 
 // In steady state a line costs no allocation.
 func TestNoAllocations(t *testing.T) {

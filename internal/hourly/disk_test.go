@@ -24,6 +24,8 @@ type disk struct {
 	space   int64             // bytes left
 	noLocks bool
 	ops     int
+	later   bool     // SyncBeside ends with end
+	running []func() // by it
 	// fault is asked before every operation. Of a write, the first n bytes still go
 	// through. It may block.
 	fault func(op, name string) (n int, err error)
@@ -316,6 +318,41 @@ func (h *handle) Sync() error {
 	defer h.d.mu.Unlock()
 	h.n.synced = len(h.n.data)
 	return nil
+}
+
+func (h *handle) SyncBeside() <-chan error {
+	done := make(chan error, 1)
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	covered := len(h.n.data)
+	end := func() {
+		_, err := h.d.fails("sync", h.name)
+		h.d.mu.Lock()
+		defer h.d.mu.Unlock()
+		if err == nil {
+			h.n.synced = max(h.n.synced, min(covered, len(h.n.data)))
+		}
+		done <- err
+	}
+	h.d.running = append(h.d.running, end)
+	if !h.d.later {
+		h.d.mu.Unlock()
+		h.d.end()
+		h.d.mu.Lock()
+	}
+	return done
+}
+
+// end ends what SyncBeside has begun.
+func (d *disk) end() (n int) {
+	d.mu.Lock()
+	running := d.running
+	d.running = nil
+	d.mu.Unlock()
+	for _, end := range running {
+		end()
+	}
+	return len(running)
 }
 
 func (h *handle) Chmod(mode fs.FileMode) error {

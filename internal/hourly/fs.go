@@ -41,7 +41,11 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes what was written durable.
 	Sync() error
-	// StartSync lets the disk begin with that, and waits for nothing.
+	// SyncBeside is Sync for who has other things to do, such as to write more: it returns
+	// at once, and hands the result over later. What is written meanwhile may be durable
+	// then, or not.
+	SyncBeside() <-chan error
+	// StartSync lets the disk begin with Sync, and waits for nothing.
 	StartSync()
 	Chmod(mode fs.FileMode) error
 	Stat() (fs.FileInfo, error)
@@ -50,6 +54,13 @@ type File interface {
 	// gives it back.
 	Lock() error
 	Close() error
+}
+
+// beside calls sync in a goroutine of its own.
+func beside(sync func() error) <-chan error {
+	done := make(chan error, 1) // nobody may be left to take it
+	go func() { done <- sync() }()
+	return done
 }
 
 // ErrLocked is returned by [File.Lock] when another opening of the file, in this

@@ -48,4 +48,6 @@ func (host) Foreign(fs.FileInfo) bool                   { return false }
 // hostFile is a file of the host.
 type hostFile struct{ *os.File }
 
+func (f hostFile) SyncBeside() <-chan error { return beside(f.Sync) }
+
 func (hostFile) Lock() error { return errors.ErrUnsupported }

@@ -139,6 +139,8 @@ func (f hostFile) Sync() error {
 	return nil
 }
 
+func (f hostFile) SyncBeside() <-chan error { return beside(f.Sync) }
+
 func (f hostFile) Lock() error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -20,9 +20,7 @@ type series struct {
 	index   int     // the lowest index of a file of this hour that is trusted
 	checked time.Time
 
-	unsynced      int       // lines written since the last fsync
-	unstarted     int       // bytes written since the disk was last set to work
-	unsyncedSince time.Time // when the oldest of them came
+	durability
 
 	failure *Error    // why nothing is written at present, or nil
 	retry   time.Time // when it is tried again
@@ -57,9 +55,10 @@ func (s *series) tick(now time.Time) {
 	if len(s.buf) > 0 && due(s.buffered, now, flushAfter) {
 		_ = s.flush(now) // has been reported; the lines wait
 	}
-	if s.unsynced > 0 && due(s.unsyncedSince, now, syncAfter) {
+	s.lookAfter(now)
+	if s.waiting() > 0 && s.running == nil && due(s.unsyncedSince, now, syncAfter) {
 		_ = s.flush(now) // one fsync for all that is here
-		s.sync(now)
+		s.syncBeside(now)
 	}
 }
 
@@ -77,7 +76,10 @@ func (s *series) next() (at time.Time) {
 		}
 		earliest(t)
 	}
-	if s.unsynced > 0 {
+	switch {
+	case s.running != nil:
+		earliest(s.look)
+	case s.unsynced > 0:
 		earliest(s.unsyncedSince.Add(syncAfter))
 	}
 	if s.file != nil || len(s.buf) > 0 {
@@ -149,18 +151,6 @@ func (s *series) hasLines() bool {
 	return err == nil && info.Size() > 0
 }
 
-// wrote counts lines that the file has and the disk may not have.
-func (s *series) wrote(bytes, lines int, since time.Time) {
-	if lines == 0 {
-		return
-	}
-	if s.unsynced == 0 {
-		s.unsyncedSince = since
-	}
-	s.unsynced += lines
-	s.unstarted += bytes
-}
-
 // cut takes the n bytes of a half line off the end of the file. It returns whether the
 // half line is still there. Then no line may follow it: the file is given up, for
 // Recover or the Keeper to mend. A line feed behind it instead would leave a line that
@@ -199,30 +189,6 @@ func (s *series) ready(now time.Time) *Error {
 	return nil
 }
 
-// sync makes what was written durable. After a failure the file is given up: the
-// kernel marks the pages that it could not write as clean, and the next fsync
-// succeeds without them.
-func (s *series) sync(now time.Time) {
-	if s.file == nil || s.unsynced == 0 {
-		return
-	}
-	if err := s.file.file.Sync(); err != nil {
-		e := errorOf("syncing", s.file.path, SyncFailed, err)
-		s.w.report(Event{Kind: Unsynced, Path: s.file.path, Lines: s.unsynced, Err: e})
-		e = &Error{SyncFailed, e.Op, e.Path, e.Err} // lines are refused for that, whatever the disk said
-		s.spoil()
-		_ = s.fail(now, e) // is reported there
-		return
-	}
-	s.unsynced, s.unstarted = 0, 0
-	if s.failure != nil && s.failure.Reason == SyncFailed {
-		s.resume()
-	}
-	if s.failure == nil {
-		s.spoiled = 0
-	}
-}
-
 // spoil gives the file up, so that the next line begins another one.
 func (s *series) spoil() {
 	if s.file == nil {
@@ -231,7 +197,7 @@ func (s *series) spoil() {
 	s.index = s.file.index + 1
 	s.spoiled++
 	_ = s.file.file.Close() // no worse than it is
-	s.file, s.unsynced, s.unstarted = nil, 0, 0
+	s.file, s.durability = nil, durability{}
 }
 
 // close closes the file.
@@ -243,7 +209,7 @@ func (s *series) close() {
 		e := errorOf("closing", s.file.path, SyncFailed, err)
 		s.w.report(Event{Kind: Unsynced, Path: s.file.path, Lines: s.unsynced, Err: e})
 	}
-	s.file, s.unsynced, s.unstarted = nil, 0, 0
+	s.file, s.durability = nil, durability{}
 }
 
 // finish ends the hour's file. Lines that cannot be written now go to the next one.
