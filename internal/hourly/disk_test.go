@@ -26,6 +26,7 @@ type disk struct {
 	ops     int
 	later   bool     // SyncBeside ends with end
 	running []func() // by it
+	starts  int      // calls of StartSync
 	// fault is asked before every operation. Of a write, the first n bytes still go
 	// through. It may block.
 	fault func(op, name string) (n int, err error)
@@ -308,7 +309,11 @@ func (h *handle) Truncate(size int64) error {
 }
 
 // StartSync changes nothing: what is durable only Sync decides.
-func (h *handle) StartSync() {}
+func (h *handle) StartSync() {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	h.d.starts++
+}
 
 func (h *handle) Sync() error {
 	if _, err := h.d.fails("sync", h.name); err != nil {

@@ -31,6 +31,17 @@ func (d *durability) wrote(bytes, lines int, since time.Time) {
 	d.unstarted += bytes
 }
 
+// start sets the disk to work, if enough has come. Beside an fsync it would wait for that.
+func (s *series) start(now time.Time) {
+	if s.unstarted < startSize {
+		return
+	}
+	if s.lookAfter(now); s.running == nil && s.file != nil {
+		s.unstarted = 0
+		s.file.file.StartSync()
+	}
+}
+
 // syncBeside begins an fsync, beside which lines go on to be written: those of a busy
 // second may take a tenth of one, and what comes meanwhile would be held in memory.
 func (s *series) syncBeside(now time.Time) {

@@ -90,6 +90,31 @@ func TestSyncBesideFails(t *testing.T) {
 	r.w.Close(r.now)
 }
 
+// TestStartSync guards that the disk is set to work every few MB, but not beside an
+// fsync, for which it would wait.
+func TestStartSync(t *testing.T) {
+	r := newRig(t, Options{})
+	r.d.later = true
+	write := func(wantStarts int) {
+		t.Helper()
+		for range startSize / joinMax {
+			if err := r.add(main, joinMax); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.d.starts != wantStarts {
+			t.Fatalf("the disk was set to work %d times, want %d", r.d.starts, wantStarts)
+		}
+	}
+	write(1)
+	write(2)
+	r.pass(syncAfter)
+	write(2)
+	write(2)
+	r.d.end()
+	write(3)
+}
+
 // TestSyncBesideClose guards that closing waits for the fsync under way, and makes
 // durable what came after it had begun.
 func TestSyncBesideClose(t *testing.T) {

@@ -113,10 +113,7 @@ func (s *series) write(l lines, since, now time.Time) (size, count int, _ *Error
 	n, err := s.put(l.parts)
 	if n == l.size {
 		s.wrote(l.size, l.count, since)
-		if s.unstarted >= startSize {
-			s.unstarted = 0
-			s.file.file.StartSync()
-		}
+		s.start(now)
 		if s.failure != nil && s.failure.Reason != SyncFailed { // that, only an fsync can refute
 			s.resume()
 		}
