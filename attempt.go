@@ -30,6 +30,7 @@ type attempt struct {
 	life        life            // ctx, if plain
 	provisional earlyAnswers
 	watch       watchdog
+	elsewhere   elsewhere // for watch, if it has a deadline for the first token
 	relay       relay
 	settled     bool
 	rest        time.Duration // that the instance asks for
@@ -101,8 +102,11 @@ func (a *attempt) start(parent context.Context) {
 		a.watch.total = a.exchange.began + d.total
 	}
 	limit := time.Duration(0)
-	if x := a.exchange; d.firstToken > 0 && x.ask.stream && x.another() {
-		limit, _ = a.instance.firstTokenFor(int64(len(x.body.bytes)), a.begun-x.began, &x.snap.retries, a.begun)
+	if x := a.exchange; d.firstToken > 0 && x.ask.stream {
+		if other, ok := x.elsewhere(); ok {
+			a.elsewhere, a.watch.spares = other, &a.elsewhere
+			limit, _ = a.instance.firstTokenFor(int64(len(x.body.bytes)), a.begun-x.began, &x.snap.retries, a.begun)
+		}
 	}
 	if limit == 0 && d.stall > 0 {
 		// The watch over stalls, which comes next, then finds a timer that will do.

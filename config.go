@@ -199,8 +199,8 @@ type TimeoutsConfig struct {
 	TLS *Seconds `json:"tls"`
 
 	// FirstToken bounds the time until the model begins to answer a request for a
-	// stream. It is not applied where no other instance could be asked instead. The
-	// default is 300.
+	// stream. It is not applied while no other instance could be asked instead, which is
+	// looked at again at least once a second. The default is 300.
 	FirstToken *Seconds `json:"first_token"`
 
 	// FirstTokenPerMB is added for each million bytes of the request. The default

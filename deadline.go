@@ -80,8 +80,9 @@ func (f endFunc) end(cause error) { f(cause) }
 // with a [deadlineError]. A single timer serves all deadlines: it is not moved when
 // bytes come, but looks, when it fires, whether any have.
 type watchdog struct {
-	ends  ender
-	total time.Duration // reading of the clock; 0 for none
+	ends   ender
+	total  time.Duration // reading of the clock; 0 for none
+	spares *elsewhere    // without a usable one the first token has time; nil if that does not matter
 
 	// waiting is when the read under way began, 0 between reads. A client that
 	// takes its time is no silence of the instance.
@@ -200,6 +201,8 @@ func (w *watchdog) fire() {
 	case !w.looked || late(by, w.limit):
 		w.looked = true
 		w.due = max(w.due, now+max(lastLook(w.limit), min(2*by, w.limit)))
+	case w.why == reasonFirstToken && w.spares != nil && !w.spares.usable(now):
+		w.due = now + lastLook(w.limit)
 	default:
 		w.ends.end(&deadlineError{w.why})
 		return

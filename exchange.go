@@ -72,8 +72,10 @@ func (x *exchange) wants(i *instance) bool {
 
 // hasTried reports whether an attempt was made with i, be it as another content of the
 // file describes it.
-func (x *exchange) hasTried(i *instance) bool {
-	return slices.ContainsFunc(x.tried, func(t *instance) bool { return t.state == i.state })
+func (x *exchange) hasTried(i *instance) bool { return wasTried(x.tried, i) }
+
+func wasTried(tried []*instance, i *instance) bool {
+	return slices.ContainsFunc(tried, func(t *instance) bool { return t.state == i.state })
 }
 
 // choose begins the next attempt, with an instance of its own; if all that could be used
@@ -233,8 +235,7 @@ func (x *exchange) begin(i *instance, trial bool) {
 }
 
 // another reports whether a further attempt would find an instance that takes
-// part as usual. The deadline for the first token is for those alone: where
-// nobody else is left, a slow answer is better than none.
+// part as usual.
 func (x *exchange) another() bool {
 	if len(x.tried) >= x.snap.retries.attempts || x.tooLarge() {
 		return false

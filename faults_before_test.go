@@ -149,6 +149,26 @@ func TestFirstTokenOfLast(t *testing.T) {
 	})
 }
 
+// TestFirstTokenOtherBack guards that a stream which has not begun in time, while no other
+// instance could take it, moves on as soon as one can: not only one that could have when
+// the request came.
+func TestFirstTokenOtherBack(t *testing.T) {
+	const rest = 700 * time.Millisecond
+	inTime(t, func() (late string) {
+		silent := startScripted(t, func(conn *net.TCPConn, _ *http.Request, _ []byte) bool { untilClosed(conn); return false })
+		g := startGateway(t, fleetWith(`"timeouts": {"first_token": 0.2}`, silent.url, startGood(t).url))
+		g.healthOf(1).rest.Store(int64(clock() + rest))
+		a := g.chat(true)
+		if attempts := a.header.Get("X-Ai-Gateway-Attempts"); !a.whole() || attempts != "2" || a.took < rest-50*time.Millisecond {
+			t.Errorf("got %d %s after %s attempts and %v, want it whole after 2, and not before the rest is over", a.status, a.body, attempts, a.took)
+		}
+		if a.took > rest+250*time.Millisecond {
+			return fmt.Sprintf("got the answer after %v, want %v and a quarter of first_token", a.took, rest)
+		}
+		return ""
+	})
+}
+
 // TestHugeHeader guards that an answer's header which does not end, or thousands of
 // answers before the answer, cost neither time nor memory; and that fifty pass.
 func TestHugeHeader(t *testing.T) {

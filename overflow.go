@@ -53,11 +53,17 @@ func (x *exchange) home() *pool { return cmp.Or(x.asked, x.pool) }
 
 // window returns how many tokens the prompt and the answer of x may have together on i, 0
 // if that is not known.
-func (x *exchange) window(i *instance) int {
+func (x *exchange) window(i *instance) int { return i.window(x.model()) }
+
+// model returns the name by which instances are asked for what they know of it.
+func (x *exchange) model() string { return cmp.Or(x.wanted(), x.pool.model) }
+
+// window is the context of a model on i, as the file or the server says; 0 if neither does.
+func (i *instance) window(model string) int {
 	if i.contextLength > 0 {
 		return i.contextLength
 	}
-	return i.context(cmp.Or(x.wanted(), x.pool.model))
+	return i.context(model)
 }
 
 // measure finds out whether the prompt is surely too long for a part of the pool. If all of
@@ -89,12 +95,13 @@ func (x *exchange) some(f func(*instance) bool) bool {
 }
 
 // fits reports whether i may have room for the prompt, by what is known of both.
-func (x *exchange) fits(i *instance) bool {
-	l := &x.length
+func (x *exchange) fits(i *instance) bool { return x.length.fits(i, x.model()) }
+
+func (l *length) fits(i *instance, model string) bool {
 	if l.least == 0 && l.above == 0 {
 		return true
 	}
-	w := x.window(i)
+	w := i.window(model)
 	if w == 0 {
 		return l.above == 0 || l.trusts
 	}

@@ -184,8 +184,12 @@ func (s *soaking) request(ctx context.Context, n int) {
 		return // interrupted
 	}
 	missed := p.Missed(&o)
-	if missed != "" && o.End == soak.Broken && s.fleet.struck(&o) {
+	switch {
+	case missed == "":
+	case o.End == soak.Broken && s.fleet.struck(&o):
 		missed = ""
+	case o.Refused() && s.fleet.weary(&o):
+		o.End, missed = o.End+", as all rested", ""
 	}
 	s.mu.Lock()
 	told := s.tally.count(p, &o, missed)

@@ -278,8 +278,8 @@ func (f *soakFleet) wearies(p *soak.Plan) (ended func()) {
 // restGrace is how long an instance may go on resting when its client has the answer.
 const restGrace = 50 * time.Millisecond
 
-// weary reports whether every instance may have rested while the request was under way:
-// it may be why nobody helped it. That is told of a miss and excuses none.
+// weary reports whether every instance may have rested while the request was under way,
+// so that there was nobody to help it.
 func (f *soakFleet) weary(o *soak.Outcome) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

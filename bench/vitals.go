@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,27 +44,38 @@ func (v vitals) growth(before vitals) [3]float64 {
 // flat is the largest growth that counts as none.
 const flat = 0.05
 
+// least returns the smaller of each, and v if there is no other one.
+func (v vitals) least(other vitals) vitals {
+	if other == (vitals{}) {
+		return v
+	}
+	return vitals{min(v.Goroutines, other.Goroutines), min(v.Heap, other.Heap), min(v.Descriptors, other.Descriptors)}
+}
+
 // settle waits until the proxy is at rest: its vitals are as they were before, or
 // change no more. Idle connections to instances last 4 s, and Caddy looks every
-// half a second whether the servers of old configurations are done.
-func (r *subject) settle(ctx context.Context, before vitals) (now vitals, err error) {
+// half a second whether the servers of old configurations are done. It returns the
+// least that it has seen of each: a proxy at rest asks its instances now and then how
+// they are, and has some connections for a while.
+func (r *subject) settle(ctx context.Context, before vitals) (least vitals, err error) {
 	const shortest, longest = 10 * time.Second, 40 * time.Second
+	var now vitals
 	for began := time.Now(); ; {
 		last := now
 		if err := pause(ctx, 2*time.Second); err != nil {
-			return now, err
+			return least, err
 		}
 		if now, err = r.vitals(ctx); err != nil {
-			return now, err
+			return least, err
 		}
+		least = now.least(least)
 		rested := now.Goroutines == last.Goroutines && now.Descriptors == last.Descriptors && now.growth(last)[1] > -0.01
 		if before.Heap > 0 {
-			for _, g := range now.growth(before) {
-				rested = rested && g <= flat
-			}
+			growth := least.growth(before)
+			rested = slices.Max(growth[:]) <= flat
 		}
 		if took := time.Since(began); rested && took > shortest || took > longest {
-			return now, nil
+			return least, nil
 		}
 	}
 }

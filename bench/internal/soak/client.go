@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -169,6 +170,12 @@ func unanswered(err error) string {
 		return Nothing
 	}
 	return "no answer: " + err.Error()
+}
+
+// Refused reports whether the gateway has told the client of an error before anything of
+// a model's answer, as it does where it can ask no instance, or no other one.
+func (o *Outcome) Refused() bool {
+	return o.Tokens == 0 && (o.End == Told || slices.Contains([]string{status(429), status(500), status(502), status(503), status(504)}, o.End))
 }
 
 // Records is how many records the request must have: one, if the client got any of a
