@@ -25,9 +25,12 @@ type accessLine struct {
 // newAccessLine takes the line of r over from Caddy, if there would be one, and returns
 // nil otherwise. It hides the query if that holds a key. W is what Caddy gave the handler.
 func newAccessLine(logger *zap.Logger, w http.ResponseWriter, r *http.Request, inQuery bool) *accessLine {
+	if !inQuery && !shownByCaddy(r.Header) {
+		return nil
+	}
 	skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool)
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if skip || !ok || server.Logs == nil || server.Logs.ShouldLogCredentials && !inQuery || !shownByCaddy(r.Header) && !inQuery {
+	if skip || !ok || server.Logs == nil || server.Logs.ShouldLogCredentials && !inQuery {
 		return nil
 	}
 	recorder, ok := w.(caddyhttp.ResponseRecorder)

@@ -40,8 +40,13 @@ const (
 )
 
 // admits finds out who asks, and answers those who may not. The key is nil for a route that
-// needs none. It is taken out of the request, so that nothing behind sees it.
+// needs none, and if there are no keys. It is taken out of the request, so that nothing
+// behind sees it; without keys it is the instance's.
 func (s *store) admits(w http.ResponseWriter, r *http.Request, rt *route, keys *keyring) (key *clientKey, ok bool) {
+	if keys == nil {
+		s.warnOpen(r)
+		return nil, true
+	}
 	key, f := s.identify(r, rt, keys)
 	for _, name := range keyFields {
 		delete(r.Header, name)
@@ -222,8 +227,9 @@ func sendsKey(r *http.Request) bool {
 }
 
 // inQuery reports whether a query holds what looks like a key of the gateway, or is one.
+// The keyring may be nil.
 func (r *keyring) inQuery(query string) bool {
-	if query == "" {
+	if query == "" || r == nil {
 		return false
 	}
 	now := time.Now()

@@ -126,6 +126,52 @@ func TestKeyNotLogged(t *testing.T) {
 	}
 }
 
+// TestOpenKeyNotLogged guards that the access log of an open gateway has no key either,
+// which a client sends for an instance of its own account, and has a line for each request.
+func TestOpenKeyNotLogged(t *testing.T) {
+	w := startWitness(t, nil)
+	dir := t.TempDir()
+	file, logs := filepath.Join(dir, "config.json5"), filepath.Join(dir, "log.json")
+	writeFile(t, file, fleetOf(w.URL+"/v1"))
+	address := freeAddress(t)
+	loadCaddyfile(t, filepath.Join(dir, "Caddyfile"), "http://"+address+" {\n\tlog\n\tai_gateway\n}\n",
+		"\tlog everything {\n\t\toutput file "+logs+"\n\t\tlevel DEBUG\n\t}")
+	g := &gateway{url: "http://" + address}
+	const secret = "sk-ant-0123456789abcdef"
+	sent := 0
+	for _, field := range []string{"Authorization: Bearer " + secret, "X-Api-Key: " + secret, "Api-Key: " + secret, "X-Plain: no secret"} {
+		for _, query := range []string{"", "?key=" + secret, "?x=1&api_token=" + secret, "?x=1"} {
+			g.send(t, "POST", chatPath+query, chatBody(false), field)
+			sent++
+		}
+	}
+	if got := w.last(t); got.uri != chatPath+"?x=1" {
+		t.Errorf("the instance was asked for %s", got.uri)
+	}
+	w.mu.Lock()
+	for n, field := range []string{"Authorization", "X-Api-Key", "Api-Key"} {
+		if got := w.seen[4*n].header.Get(field); !strings.HasSuffix(got, secret) {
+			t.Errorf("the instance got %s %q, want the client's", field, got)
+		}
+	}
+	w.mu.Unlock()
+	var text string
+	eventually(t, "the last line of the log", func() bool {
+		read, _ := os.ReadFile(logs)
+		text = string(read)
+		return strings.Count(text, `"handled request"`) >= sent
+	})
+	if lines := strings.Count(text, `"handled request"`); lines != sent {
+		t.Errorf("got %d lines, want %d", lines, sent)
+	}
+	if at := strings.Index(text, secret); at >= 0 {
+		t.Errorf("the log has a key: …%s", text[max(0, at-300):at+len(secret)])
+	}
+	if !strings.Contains(text, `?x=1"`) || !strings.Contains(text, "no secret") {
+		t.Error("the log lacks what is no secret")
+	}
+}
+
 // TestKeyRefused guards row X3: whoever has no valid key gets the same answer, whatever is
 // wrong with it, in the shape of the API's errors, and no instance hears of it.
 func TestKeyRefused(t *testing.T) {

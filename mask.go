@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"bytes"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -80,18 +81,36 @@ func clientSecrets(r *http.Request) (secrets [][]byte) {
 	if key, ok := protocolKey(r.Header); ok {
 		add(key)
 	}
-	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, value, _ := strings.Cut(parameter, "=")
-		name = strings.ToLower(name)
-		if !strings.Contains(name, "key") && !strings.Contains(name, "token") {
-			continue
-		}
+	for value := range querySecrets(r.URL.RawQuery) {
 		add(value)
 		if decoded, err := url.QueryUnescape(value); err == nil && decoded != value {
 			add(decoded)
 		}
 	}
 	return secrets
+}
+
+// querySecrets yields the values of parameters whose names sound like a key's.
+func querySecrets(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for parameter := range strings.SplitSeq(query, "&") {
+			name, value, _ := strings.Cut(parameter, "=")
+			name = strings.ToLower(name)
+			if (strings.Contains(name, "key") || strings.Contains(name, "token")) && value != "" && !yield(value) {
+				return
+			}
+		}
+	}
+}
+
+// secretQuery reports whether a query has such a parameter.
+func secretQuery(query string) bool {
+	if query != "" {
+		for range querySecrets(query) {
+			return true
+		}
+	}
+	return false
 }
 
 // maskHeader drops fields of an answer that tell a secret of the instance, or a key of

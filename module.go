@@ -153,17 +153,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	id := newRequestID()
 	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
 	defer h.survive(w, rt, id)
-	var key *clientKey
-	var line *accessLine
-	if snap.keys == nil {
-		h.store.warnOpen(r)
-	} else {
-		line = newAccessLine(h.access, w, r, snap.keys.inQuery(r.URL.RawQuery))
-		defer line.write()
-		var ok bool
-		if key, ok = h.store.admits(w, r, rt, snap.keys); !ok {
-			return nil
-		}
+	line := newAccessLine(h.access, w, r, secretQuery(r.URL.RawQuery) || snap.keys.inQuery(r.URL.RawQuery))
+	defer line.write()
+	key, ok := h.store.admits(w, r, rt, snap.keys)
+	if !ok {
+		return nil
 	}
 	if rt.service != serveProxy {
 		leaveBody(w, r)
