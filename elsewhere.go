@@ -38,7 +38,7 @@ func (e *elsewhere) usable(now time.Duration) bool {
 func (e *elsewhere) some(f func(*instance) bool) bool {
 	return slices.ContainsFunc(e.pool.tiers[:], func(r *rotation) bool {
 		return slices.ContainsFunc(r.instances, func(i *instance) bool {
-			return !i.state.drain.Load() && !wasTried(e.tried, i) && e.length.fits(i, e.model) && f(i)
+			return !i.state.drain.Load() && !wasTried(e.tried, i) && (!e.length.matters() || e.length.fits(i, e.model)) && f(i)
 		})
 	})
 }

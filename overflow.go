@@ -95,12 +95,12 @@ func (x *exchange) some(f func(*instance) bool) bool {
 }
 
 // fits reports whether i may have room for the prompt, by what is known of both.
-func (x *exchange) fits(i *instance) bool { return x.length.fits(i, x.model()) }
+func (x *exchange) fits(i *instance) bool { return !x.length.matters() || x.length.fits(i, x.model()) }
+
+// matters reports whether some instance may be too small.
+func (l *length) matters() bool { return l.least != 0 || l.above != 0 }
 
 func (l *length) fits(i *instance, model string) bool {
-	if l.least == 0 && l.above == 0 {
-		return true
-	}
 	w := i.window(model)
 	if w == 0 {
 		return l.above == 0 || l.trusts
