@@ -23,8 +23,10 @@ type accessLine struct {
 }
 
 // newAccessLine takes the line of r over from Caddy, if there would be one, and returns
-// nil otherwise. It hides the query if that holds a key. W is what Caddy gave the handler.
-func newAccessLine(logger *zap.Logger, w http.ResponseWriter, r *http.Request, inQuery bool) *accessLine {
+// nil otherwise. It hides the query if that holds a key, one of keys or another one; there
+// may be none. W is what Caddy gave the handler.
+func newAccessLine(logger *zap.Logger, w http.ResponseWriter, r *http.Request, keys *keyring) *accessLine {
+	inQuery := secretQuery(r.URL.RawQuery) || keys.inQuery(r.URL.RawQuery)
 	if !inQuery && !shownByCaddy(r.Header) {
 		return nil
 	}

@@ -18,7 +18,7 @@ type elsewhere struct {
 // elsewhere returns where x could go. It reports whether there is such a place at all: one
 // that is merely out of order, full or resting now may be there when it is needed.
 func (x *exchange) elsewhere() (e elsewhere, ok bool) {
-	if len(x.tried) >= x.snap.retries.attempts || x.tooLarge() {
+	if x.lastAttempt() {
 		return e, false
 	}
 	e = elsewhere{x.pool, x.model(), x.length, x.tried}

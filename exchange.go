@@ -135,6 +135,12 @@ func (x *exchange) mayTry() bool {
 	return x.pool.state.budget.take(x.now, r.ratio)
 }
 
+// lastAttempt reports whether the attempt under way is the last, as there have been as
+// many as may be, or the body is sent once only.
+func (x *exchange) lastAttempt() bool {
+	return len(x.tried) >= x.snap.retries.attempts || x.tooLarge()
+}
+
 // tooLarge reports whether the body is over retries.max_body: it is sent to one
 // instance only.
 func (x *exchange) tooLarge() bool {
@@ -237,7 +243,7 @@ func (x *exchange) begin(i *instance, trial bool) {
 // another reports whether a further attempt would find an instance that takes
 // part as usual.
 func (x *exchange) another() bool {
-	if len(x.tried) >= x.snap.retries.attempts || x.tooLarge() {
+	if x.lastAttempt() {
 		return false
 	}
 	saved := x.leeway

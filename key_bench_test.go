@@ -44,7 +44,7 @@ func BenchmarkKey(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Header["Authorization"] = field
-		line := newAccessLine(nil, w, r, keys.inQuery(r.URL.RawQuery))
+		line := newAccessLine(nil, w, r, keys)
 		key, ok := s.admits(w, r, rt, keys)
 		if !ok {
 			b.Fatal(w.Body)

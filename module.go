@@ -153,7 +153,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	id := newRequestID()
 	w.Header()["X-Ai-Gateway-Request-Id"] = []string{id}
 	defer h.survive(w, rt, id)
-	line := newAccessLine(h.access, w, r, secretQuery(r.URL.RawQuery) || snap.keys.inQuery(r.URL.RawQuery))
+	line := newAccessLine(h.access, w, r, snap.keys)
 	defer line.write()
 	key, ok := h.store.admits(w, r, rt, snap.keys)
 	if !ok {

@@ -113,7 +113,7 @@ func (l *length) fits(i *instance, model string) bool {
 // file names. It is nil if there is none, or it may not be asked.
 func (x *exchange) larger(i *instance) *pool {
 	o, r := &x.snap.overflow, &x.snap.retries
-	if !o.enabled || x.ask.form != askJSON || len(x.tried) >= r.attempts || x.tooLarge() || r.time > 0 && clock()-x.began >= r.time {
+	if !o.enabled || x.ask.form != askJSON || x.lastAttempt() || r.time > 0 && clock()-x.began >= r.time {
 		return nil
 	}
 	l := &x.length
