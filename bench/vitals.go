@@ -69,12 +69,13 @@ func (r *subject) settle(ctx context.Context, before vitals) (least vitals, err 
 			return least, err
 		}
 		least = now.least(least)
-		rested := now.Goroutines == last.Goroutines && now.Descriptors == last.Descriptors && now.growth(last)[1] > -0.01
+		took := time.Since(began)
+		rested := took > 2*shortest && now.Goroutines == last.Goroutines && now.Descriptors == last.Descriptors && now.growth(last)[1] > -0.01
 		if before.Heap > 0 {
 			growth := least.growth(before)
-			rested = slices.Max(growth[:]) <= flat
+			rested = took > shortest && slices.Max(growth[:]) <= flat
 		}
-		if took := time.Since(began); rested && took > shortest || took > longest {
+		if rested || took > longest {
 			return least, nil
 		}
 	}
